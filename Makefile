@@ -1,0 +1,57 @@
+# What CI calls and people type. Only relative paths, so that the checkout may stand anywhere.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup repro refresh queries summary test lint bench clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+# The stages are started as `python`; this is the one they mean.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+ROWS ?= 1000000
+DAYS ?= 90
+SKEW ?= 0
+RUNS ?= 5
+
+help: ## print the targets
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: $(BIN)/.ready ## make .venv and install requirements.txt
+
+$(BIN)/.ready: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), expected 3.11 or newer; next: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(BIN)/.ready-dev: $(BIN)/.ready requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
+	@$(RUN) python -m stages.preflight
+	@$(RUN) dvc repro
+	@$(RUN) python -m stages.summary
+
+refresh: $(BIN)/.ready ## look at the source and rewrite watermark.yaml
+	@$(RUN) python -m stages.refresh
+
+queries: $(BIN)/.ready ## run the example queries of queries/
+	@$(RUN) python -m stages.queries
+
+summary: $(BIN)/.ready ## say again what the last run gave
+	@$(RUN) python -m stages.summary
+
+test: $(BIN)/.ready-dev ## run all tests
+	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests
+
+lint: $(BIN)/.ready-dev ## check style and types
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+
+bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
+	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
+
+clean: ## remove what the pipeline made, but not its versions
+	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times

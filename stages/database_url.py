@@ -1,0 +1,114 @@
+"""DATABASE_URL, in the form in which Prisma writes it: where it stands, and what it means to libpq."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError
+
+from stages.errors import ParamsError
+
+APPLICATION_NAME = "behavioral-events-pipeline"
+
+# Arguments of a Prisma URL that speak to Prisma's own pool or driver; libpq knows none of them.
+PRISMA_ONLY = {
+    "connection_limit",
+    "pool_timeout",
+    "pgbouncer",
+    "socket_timeout",
+    "statement_cache_size",
+    "single_use_connections",
+    "sslidentity",
+    "sslpassword",
+    "sslaccept",
+}
+
+# What libpq understands and a URL may set (PostgreSQL documentation, "Parameter Key Words").
+LIBPQ = {
+    "host",
+    "port",
+    "user",
+    "password",
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "sslcrl",
+    "sslnegotiation",
+    "sslcompression",
+    "ssl_min_protocol_version",
+    "connect_timeout",
+    "application_name",
+    "options",
+    "channel_binding",
+    "gssencmode",
+    "krbsrvname",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "target_session_attrs",
+    "passfile",
+    "service",
+}
+
+# Seconds to wait for a server that does not answer; libpq alone waits for ever.
+CONNECT_TIMEOUT = "10"
+
+
+def database_url() -> str | None:
+    """DATABASE_URL from the environment, else from .env, as Prisma looks it up. Empty counts as unset.
+
+    An experiment in a temporary copy (dvc exp run --temp) has no .env, which Git ignores; DVC_ROOT then names the
+    checkout it was started from.
+    """
+    url = os.environ.get("DATABASE_URL")
+    if url is not None:
+        return url or None
+    for folder in (Path(), Path(os.environ.get("DVC_ROOT", ""))):
+        if (folder / ".env").is_file():
+            from dotenv import dotenv_values
+
+            return dotenv_values(folder / ".env").get("DATABASE_URL") or None
+    return None
+
+
+def _bad_url(problem: str) -> ParamsError:
+    return ParamsError(
+        f"DATABASE_URL {problem}",
+        where="the environment or .env",
+        expected="postgresql://USER:PASSWORD@HOST:5432/DATABASE?schema=public, special characters percent-encoded",
+        next_step="correct DATABASE_URL, or unset it to use the embedded sample",
+    )
+
+
+def parse_url(text: str) -> tuple[sa.URL, str]:
+    """A Prisma URL as SQLAlchemy's, and the schema it names. Raises ParamsError, never with the URL in it."""
+    text = text.strip()
+    scheme, _, rest = text.partition("://")
+    if scheme not in ("postgres", "postgresql") or not rest:
+        raise _bad_url("does not begin with postgresql:// or postgres://")
+    if rest.split("?")[0].count("@") > 1 or "#" in rest:
+        raise _bad_url("holds an unencoded @ or # (write %40 or %23)")
+    try:
+        url = sa.make_url(f"postgresql+psycopg2://{rest}")
+    except (ArgumentError, ValueError):
+        raise _bad_url("is no URL") from None
+    if not re.fullmatch(r"[\w.:%\-]*", url.host or ""):
+        raise _bad_url("has a host with strange characters; encode those of the password")
+    arguments = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
+    schema = arguments.pop("schema", "public")
+    # Prisma's sslcert is the certificate of the authority, which libpq calls sslrootcert.
+    if "sslcert" in arguments and "sslkey" not in arguments:
+        arguments.setdefault("sslrootcert", arguments.pop("sslcert"))
+    if arguments.pop("sslaccept", None) == "strict":
+        arguments["sslmode"] = "verify-full"
+    dropped = sorted(set(arguments) - LIBPQ - PRISMA_ONLY)
+    if dropped:
+        print(f"notice: DATABASE_URL has arguments that are not used: {', '.join(dropped)}", file=sys.stderr)
+    kept = {key: value for key, value in arguments.items() if key in LIBPQ}
+    return url.set(query={"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **kept}), schema

@@ -1,0 +1,106 @@
+"""What can go wrong, split by who has to act; each kind has one exit code.
+
+A message says what, where, what was expected and what to type next. It holds no password and, but for the failing
+cells that `validate` reports, no value of an event.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class PipelineError(Exception):
+    """Anything that ends a stage with one clear line instead of a traceback."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str, expected: str, next_step: str) -> None:
+        super().__init__(what)
+        self.what, self.where, self.expected, self.next_step = what, where, expected, next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  next:     {self.next_step}"
+
+
+class ParamsError(PipelineError):
+    """params.yaml, watermark.yaml's form, .env or a command line holds something that can't be meant."""
+
+    exit_code = 2
+
+
+class SourceError(PipelineError):
+    """PostgreSQL could not be reached, refused the login or broke off."""
+
+    exit_code = 3
+
+
+class ContractError(PipelineError):
+    """The table in PostgreSQL is not the table that the contract describes."""
+
+    exit_code = 4
+
+
+class RowsInvalidError(PipelineError):
+    """Rows break the contract; nothing was published."""
+
+    exit_code = 5
+
+
+class DataError(PipelineError):
+    """Files or counts that should agree do not: something was altered, cut off or is missing."""
+
+    exit_code = 6
+
+
+class PinError(PipelineError):
+    """The source no longer holds, or never held, what watermark.yaml pins."""
+
+    exit_code = 7
+
+
+def run(stage: str, main: Callable[[], None]) -> None:
+    """Run a stage's main, turn what it raises into a message and an exit code, and note how long it took.
+
+    The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
+    """
+    begin = time.perf_counter()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminate)
+    try:
+        main()
+    except PipelineError as error:
+        print(f"{stage}: error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print(f"{stage}: interrupted; nothing was published", file=sys.stderr)
+        raise SystemExit(130) from None
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"{stage}: error: {error.strerror or error}{where}\n"
+            f"  where:    {Path.cwd()}\n"
+            "  expected: a readable and writable data/ folder with free space\n"
+            f"  next:     check `df -h .` and `ls -ld data`, then dvc repro {stage}; earlier outputs are as they were",
+            file=sys.stderr,
+        )
+        raise SystemExit(PipelineError.exit_code) from None
+    _note_time(stage, time.perf_counter() - begin)
+
+
+def _terminate(number: int, _: object) -> None:
+    # As an exception, so that files and servers are put away on the way out.
+    print(f"stopped by {signal.Signals(number).name}; nothing was published", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+def _note_time(stage: str, seconds: float) -> None:
+    try:
+        folder = Path("data/.times")
+        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder, stage).write_text(f"{seconds:.2f}\n")
+    except OSError:
+        pass  # a nicety of the summary; the stage has done its work

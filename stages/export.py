@@ -1,0 +1,159 @@
+"""Publish the validated rows: one snappy Parquet file a day in data/export, eventData typed as JSON.
+
+Reads data/raw, data/quarantine and the verdict of validate; writes data/export and quality.json. Every raw row is
+either exported, in the same order, or in quarantine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.contract import NAMES, arrow_schema
+from stages import params
+from stages.errors import DataError, run
+from stages.layout import day_path, days_in, glob, literal, replacing
+from stages.parquet import DayWriter, batches, open_day
+from stages.progress import Progress, count
+
+# Files written side by side; each holds one row group. It changes no byte.
+THREADS = min(os.cpu_count() or 1, 4)
+
+
+def publishable(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The same rows with the export's types: text that is JSON says so."""
+    columns = [
+        pa.ExtensionArray.from_storage(field.type, column) if isinstance(field.type, pa.BaseExtensionType) else column
+        for field, column in zip(schema, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def quarantined_rows(quarantine: Path) -> dict[date, pa.Array]:
+    """For each day with quarantined rows their places in the raw file."""
+    table = pq.read_table(quarantine, columns=["event_date", "row_number"])
+    days = table.column("event_date").unique().to_pylist()
+    return {day: table.filter(pc.field("event_date") == day).column("row_number").combine_chunks() for day in days}
+
+
+def export_day(raw: Path, staging: Path, day: date, bad: pa.Array, batch_size: int, progress: Progress) -> int:
+    """Write one day's file without the rows at `bad`; returns its rows.
+
+    Raises DataError unless raw rows = exported + quarantined.
+    """
+    schema = arrow_schema("export")
+    source = open_day(raw, day, arrow_schema("raw"))
+    offset = 0
+    with DayWriter(day_path(staging, day), schema) as writer:
+        for batch in batches(source, batch_size):
+            rows = batch.num_rows
+            if len(bad):
+                numbers = pa.array(range(offset, offset + rows), pa.int64())
+                batch = batch.filter(pc.invert(pc.is_in(numbers, value_set=bad)))
+            writer.write(publishable(batch, schema))
+            offset += rows
+            progress.add(rows)
+    if writer.rows + len(bad) != source.metadata.num_rows:
+        raise DataError(
+            f"{day}: {source.metadata.num_rows:,} raw rows, {writer.rows:,} exported, {len(bad):,} in quarantine",
+            where=str(day_path(raw, day)),
+            expected="raw = exported + quarantined",
+            next_step="dvc repro --force validate, then dvc repro",
+        )
+    return writer.rows
+
+
+def quality(export: Path) -> dict[str, Any]:
+    """What the export holds, counted by DuckDB from the files: the content of quality.json."""
+    files = sorted(export.glob("*/*.parquet"))
+    nulls = ", ".join(f'count(*) - count("{name}")' for name in NAMES)
+    with duckdb.connect(config={"memory_limit": "128MB", "threads": THREADS}) as connection:
+        connection.execute(
+            f"CREATE VIEW events AS FROM read_parquet({literal(glob(export))}, hive_partitioning = false)"
+        )
+        row = connection.execute(
+            f'SELECT count(*), count(DISTINCT "userId"), min(timestamp), max(timestamp), {nulls} FROM events'
+        ).fetchone()
+        assert row is not None
+        types = connection.execute('SELECT "eventType", count(*) FROM events GROUP BY 1 ORDER BY 1').fetchall()
+        phases = connection.execute(
+            "SELECT coalesce(\"experimentPhase\", 'none'), count(*) FROM events GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+    return {
+        "rows": row[0],
+        "users": row[1],
+        "first_timestamp": _utc(row[2]),
+        "last_timestamp": _utc(row[3]),
+        "files": len(files),
+        "bytes": sum(file.stat().st_size for file in files),
+        "event_types": dict(types),
+        "phases": dict(phases),
+        "nulls": dict(zip(NAMES, row[4:], strict=True)),
+    }
+
+
+def _utc(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat(timespec="milliseconds") + "Z"
+
+
+def check_verdict(report_file: Path, raw_rows: int) -> None:
+    """Raise DataError unless `validate` looked at these very rows and let them pass."""
+    try:
+        verdict = json.loads(report_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        verdict = {}
+    allowed = verdict.get("passed") or verdict.get("mode") == "quarantine"
+    if not allowed or verdict.get("rows") != raw_rows:
+        raise DataError(
+            f"{report_file} does not vouch for the {raw_rows:,} rows of data/raw",
+            where=str(report_file),
+            expected="a validation of exactly these rows that passed",
+            next_step="dvc repro, which validates before it exports",
+        )
+
+
+def export(params_file: Path, raw: Path, quarantine: Path, verdict_file: Path, out: Path, report_file: Path) -> None:
+    wish = params.load(params_file).extract
+    days = days_in(raw)
+    total = sum(open_day(raw, day, arrow_schema("raw")).metadata.num_rows for day in days)
+    check_verdict(verdict_file, total)
+    bad = quarantined_rows(quarantine)
+    with (
+        replacing(out) as staging,
+        Progress("export", "rows", total) as progress,
+        ThreadPoolExecutor(THREADS) as pool,
+    ):
+        none = pa.array([], pa.int64())
+        done = [
+            pool.submit(export_day, raw, staging, day, bad.get(day, none), wish.batch_size, progress) for day in days
+        ]
+        rows = sum(future.result() for future in done)
+        facts = quality(staging)
+    report_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    print(f"export: {count(rows, 'row')} in {count(len(days), 'file')} under {out}, {facts['bytes'] / 1e6:.1f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="stages.export", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--raw", type=Path, default=Path("data/raw/behavioral_events"))
+    parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
+    parser.add_argument("--verdict", type=Path, default=Path("data/reports/validation.json"))
+    parser.add_argument("--out", type=Path, default=Path("data/export/behavioral_events"))
+    parser.add_argument("--report", type=Path, default=Path("data/reports/quality.json"))
+    args = parser.parse_args()
+    export(args.params, args.raw, args.quarantine, args.verdict, args.out, args.report)
+
+
+if __name__ == "__main__":
+    run("export", main)

@@ -1,0 +1,124 @@
+"""Pull the window out of PostgreSQL: one Parquet file a day in data/raw, and what PostgreSQL counted as a report.
+
+Reads the source, in one read-only snapshot that all connections share. Publishes every row of every day, or nothing:
+PostgreSQL's own counts, the pins of watermark.yaml and the rows that arrived have to agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from schemas.contract import arrow_schema
+from stages import params, source, watermark
+from stages.catalog import check_contract
+from stages.errors import DataError, PinError, run
+from stages.layout import day_path, replacing
+from stages.parquet import DayWriter
+from stages.pgcopy import Decoder
+from stages.progress import Progress, count
+
+
+def check_pins(pins: Mapping[date, watermark.Day], counted: Mapping[date, int], where: str) -> None:
+    """Raise PinError that names the days whose rows are not as many as watermark.yaml says."""
+    moved = [(day, pin.rows, counted.get(day, 0)) for day, pin in pins.items() if pin.rows != counted.get(day, 0)]
+    if moved:
+        some = "; ".join(f"{day}: pinned {pinned:,}, now {now:,}" for day, pinned, now in moved[:5])
+        more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+        raise PinError(
+            f"the source has moved on {count(len(moved), 'day')} since watermark.yaml was written: {some}{more}",
+            where=where,
+            expected="as many rows a day as watermark.yaml pins",
+            next_step="python -m stages.refresh, look at git diff watermark.yaml, then dvc repro",
+        )
+
+
+def check_arrived(counted: Mapping[date, int], arrived: Mapping[date, int], where: str) -> None:
+    """Raise DataError that names the first day on which rows were lost or doubled on the way."""
+    for day, rows in arrived.items():
+        if rows != counted.get(day, 0):
+            raise DataError(
+                f"{day}: PostgreSQL counted {counted.get(day, 0):,} rows and {rows:,} arrived",
+                where=where,
+                expected="every row once",
+                next_step="dvc repro; if it stays, REINDEX the table: an index may be corrupt",
+            )
+
+
+def report(days: list[date], counted: Mapping[date, int]) -> dict[str, object]:
+    """The report's content. `by_day` is a list, which DVC leaves out of its tables of metrics."""
+    by_day = [{"day": str(day), "rows": counted.get(day, 0)} for day in days]
+    return {
+        "begin": str(days[0]),
+        "until": str(days[-1] + timedelta(days=1)),
+        "days": len(days),
+        "rows": sum(counted.values()),
+        "by_day": by_day,
+    }
+
+
+def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Path) -> None:
+    wish = params.load(params_file).extract
+    pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
+    days = list(pins)
+    schema = arrow_schema("raw")
+    report_file.parent.mkdir(parents=True, exist_ok=True)
+
+    expected = None if wish.user_id else sum(pin.rows for pin in pins.values())
+    with (
+        source.connect() as target,
+        replacing(out) as staging,
+        Progress("extract", "rows", expected) as progress,
+    ):
+        print(f"extract: {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
+
+        def count_days(connection: sa.Connection) -> dict[date, int]:
+            for notice in check_contract(connection, target):
+                print(f"extract: notice: {notice}", file=sys.stderr)
+            end = days[-1] + timedelta(days=1)
+            counts = source.day_counts(connection, target.schema, days[0], end, wish.user_id)
+            check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target.name)
+            return {day: chosen for day, (_, chosen) in counts.items()}
+
+        def copy(connection: sa.Connection, day: date) -> int:
+            with DayWriter(day_path(staging, day), schema) as writer:
+
+                def write(batch: pa.RecordBatch) -> None:
+                    writer.write(batch)
+                    progress.add(batch.num_rows)
+
+                decoder = Decoder(wish.batch_size, schema, write)
+                sent = source.copy_day(connection, target.schema, day, wish.user_id, decoder)
+                decoder.finish()
+            check_arrived({day: sent}, {day: writer.rows}, target.name)
+            return sent
+
+        counted, arrived = source.per_day(target, days, wish.workers, count_days, copy)
+        check_arrived(counted, arrived, target.name)
+
+    report_file.write_text(json.dumps(report(days, counted), indent=2) + "\n", encoding="utf-8")
+    rows = sum(counted.values())
+    print(f"extract: {count(rows, 'row')} in {count(len(days), 'file')} under {out}")
+    if not rows:
+        print("extract: notice: the window holds no rows; the files are there, empty", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="stages.extract", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--watermark", type=Path, default=Path("watermark.yaml"))
+    parser.add_argument("--out", type=Path, default=Path("data/raw/behavioral_events"))
+    parser.add_argument("--report", type=Path, default=Path("data/reports/extract.json"))
+    args = parser.parse_args()
+    extract(args.params, args.watermark, args.out, args.report)
+
+
+if __name__ == "__main__":
+    run("extract", main)

@@ -1,0 +1,104 @@
+"""Folders with one Parquet file a UTC day: where the files are, and how a whole folder is replaced.
+
+Every day of the window has exactly one file, with rows or without, so a missing day can't pass for an empty one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+from stages.errors import DataError
+
+PREFIX = "event_date="
+PART = "part-0.parquet"
+
+
+def day_path(root: Path, day: date) -> Path:
+    return root / f"{PREFIX}{day}" / PART
+
+
+def glob(root: Path) -> str:
+    """The pattern by which DuckDB finds all files under `root`."""
+    return f"{root}/*/*.parquet"
+
+
+def literal(text: str) -> str:
+    """`text` as an SQL string, for the statements of DuckDB that take no parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def days_in(root: Path) -> list[date]:
+    """The days that have a file under `root`, oldest first. Anything else there is a DataError."""
+    days = []
+    for entry in sorted(root.iterdir()) if root.is_dir() else []:
+        try:
+            days.append(date.fromisoformat(entry.name.removeprefix(PREFIX)))
+        except ValueError:
+            raise _foreign(entry) from None
+        if not entry.name.startswith(PREFIX) or [part.name for part in entry.iterdir()] != [PART]:
+            raise _foreign(entry)
+    return days
+
+
+def _foreign(entry: Path) -> DataError:
+    return DataError(
+        f"{entry} does not belong there",
+        where=str(entry.parent),
+        expected=f"{PREFIX}YYYY-MM-DD folders with one {PART} each",
+        next_step=f"move it away, then dvc repro (or dvc checkout {entry.parent})",
+    )
+
+
+@contextmanager
+def replacing(root: Path) -> Iterator[Path]:
+    """A folder beside `root` to write days into; when the block ends well they become the whole of `root`.
+
+    Files are moved in one by one with os.replace, and days that are not among the new ones are removed; when the
+    block fails, `root` is as it was. Two runs never share a folder.
+    """
+    root.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(root)
+    with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as name:
+        staging = Path(name)
+        yield staging
+        root.mkdir(exist_ok=True)
+        new = {entry.name for entry in staging.iterdir()}
+        for old in list(root.iterdir()):
+            if old.name not in new:
+                _remove(old)
+        for entry in sorted(new):
+            target = root / entry
+            if {p.name for p in target.iterdir()} - {PART} if target.is_dir() else target.exists():
+                _remove(target)
+            target.mkdir(exist_ok=True)
+            os.replace(staging / entry / PART, target / PART)
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; when the block ends well it takes the place of `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
+        new = Path(name) / path.name
+        yield new
+        os.replace(new, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed run left beside `path`."""
+    for old in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,135 @@
+"""Put DuckDB on top: data/analytics.duckdb with a view over data/export, or a table made of it.
+
+Reads data/export and, to compare, what PostgreSQL counted, data/raw and data/quarantine. Publishes a database whose
+rows are, day by day, the rows that PostgreSQL counted; any difference is an error and leaves the old one in place.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from schemas.contract import NAMES, TABLE
+from stages import params
+from stages.errors import DataError, run
+from stages.layout import glob, literal, replacing_file
+from stages.progress import count
+
+# The oldest storage format that holds the file's content: it opens in DuckDB 1.2 and later, and a file that holds only
+# a view then has the same bytes every time.
+STORAGE_VERSION = "v1.2.0"
+
+INDEXES = {"idx_user_timestamp": '"userId", timestamp', "idx_experiment_phase": '"experimentPhase"'}
+
+# Leaves room for the process itself within the 350 MB that a stage may use.
+MEMORY_LIMIT = "192MB"
+
+Counts = Mapping[str, int]
+
+
+def build(database: Path, export: Path, strategy: str) -> None:
+    """Make the database file. The view names the export by the path given, relative to where it will be queried."""
+    columns = ", ".join(f'"{name}"' for name in NAMES)
+    select = f"SELECT {columns} FROM read_parquet({literal(glob(export))}, hive_partitioning = false)"
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(database.parent)}) as connection:
+        # A fixed name, because the file's bytes hold it.
+        connection.execute(f"ATTACH {literal(str(database))} AS analytics (STORAGE_VERSION '{STORAGE_VERSION}')")
+        connection.execute("USE analytics")
+        if strategy == "view":
+            connection.execute(f"CREATE VIEW {TABLE} AS {select}")
+        else:
+            connection.execute(f"CREATE TABLE {TABLE} AS {select}")
+            for name, on in INDEXES.items():
+                connection.execute(f"CREATE INDEX {name} ON {TABLE} ({on})")
+        connection.execute("USE memory")
+        connection.execute("DETACH analytics")
+
+
+def by_day(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, int]:
+    rows = connection.execute(
+        f"SELECT timestamp::DATE::VARCHAR, count(*) FROM {source} GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    return dict(rows)
+
+
+def by_file(connection: duckdb.DuckDBPyConnection, files: str) -> dict[str, int]:
+    return by_day(connection, f"read_parquet({literal(files)}, hive_partitioning = false)")
+
+
+def compare(postgres: Counts, raw: Counts, quarantined: Counts, export: Counts, in_duckdb: Counts) -> list[str]:
+    """The days on which the counts do not agree, in words; empty when every row is accounted for."""
+    differences = []
+    for day in sorted({*postgres, *raw, *quarantined, *export, *in_duckdb}):
+        p, r, q = postgres.get(day, 0), raw.get(day, 0), quarantined.get(day, 0)
+        e, d = export.get(day, 0), in_duckdb.get(day, 0)
+        if not p == r == e + q or d != e:
+            differences.append(f"{day}: PostgreSQL {p:,}, raw {r:,}, quarantine {q:,}, export {e:,}, DuckDB {d:,}")
+    return differences
+
+
+def reconcile(
+    database: Path, report: Path, raw: Path, quarantine: Path, export: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Count the rows in all five places, by day: the content of load.json, and what does not agree."""
+    extracted = json.loads(report.read_text(encoding="utf-8"))
+    postgres = {day["day"]: day["rows"] for day in extracted["by_day"]}
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
+        connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
+        places = {
+            "postgres": postgres,
+            "raw": by_file(connection, glob(raw)),
+            "quarantine": by_file(connection, str(quarantine)),
+            "export": by_file(connection, glob(export)),
+            "duckdb": by_day(connection, f"analytics.{TABLE}"),
+        }
+    differences = compare(*places.values())
+    files = len(list(export.glob("*/*.parquet")))
+    if files != len(postgres):
+        differences.append(f"{count(files, 'file')} for {count(len(postgres), 'day')}")
+    totals: dict[str, Any] = {place: sum(counts.values()) for place, counts in places.items()}
+    return {"equal": not differences, "days": len(postgres), **totals, "differences": differences}, differences
+
+
+def load(
+    params_file: Path, extracted: Path, raw: Path, quarantine: Path, export: Path, database: Path, report_file: Path
+) -> None:
+    strategy = params.load(params_file).load.strategy
+    report_file.parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(database) as new:
+        build(new, export, strategy)
+        report, differences = reconcile(new, extracted, raw, quarantine, export)
+        report_file.write_text(json.dumps({"strategy": strategy, **report}, indent=2) + "\n", encoding="utf-8")
+        if differences:
+            more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+            raise DataError(
+                "rows are missing or too many: " + "; ".join(differences[:3]) + more,
+                where=str(report_file),
+                expected="the same rows a day in PostgreSQL's snapshot, data/raw, data/export and DuckDB",
+                next_step="dvc checkout --force, or dvc repro --force",
+            )
+    # A reader keeps the file that it has open. A write-ahead log that somebody left belongs to the old file.
+    database.with_name(database.name + ".wal").unlink(missing_ok=True)
+    rows = count(report["duckdb"], "row")
+    print(f"load: {database} ({strategy}), {rows}, the same on every day in PostgreSQL, raw, export and DuckDB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="stages.load", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--extracted", type=Path, default=Path("data/reports/extract.json"))
+    parser.add_argument("--raw", type=Path, default=Path("data/raw/behavioral_events"))
+    parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
+    parser.add_argument("--export", type=Path, default=Path("data/export/behavioral_events"))
+    parser.add_argument("--database", type=Path, default=Path("data/analytics.duckdb"))
+    parser.add_argument("--report", type=Path, default=Path("data/reports/load.json"))
+    args = parser.parse_args()
+    load(args.params, args.extracted, args.raw, args.quarantine, args.export, args.database, args.report)
+
+
+if __name__ == "__main__":
+    run("load", main)

@@ -1,0 +1,119 @@
+"""The Parquet file of one day: how it is written and read.
+
+The bytes of a file are a function of its rows and of nothing else: row groups are cut at fixed places, whatever
+pieces the rows arrive in, and the footer holds no clock, host or pandas metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from stages.errors import DataError
+from stages.layout import day_path
+
+# A row group ends after this many rows, or before the row that would take its texts over this many bytes.
+# It is what a writer holds in memory, whatever batch_size is.
+ROW_GROUP_ROWS = 16_384
+ROW_GROUP_BYTES = 16 * 1024 * 1024
+
+# A dictionary of unique values is built in vain and thrown away.
+_UNIQUE = {"id", "eventData", "timestamp"}
+
+
+class DayWriter:
+    """Writes one day's file from record batches of any size; use it as a context manager.
+
+    Holds at most one row group and one batch. The schema's metadata goes into the footer.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows = 0
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = 0
+        self._texts = [i for i, field in enumerate(schema) if not pa.types.is_primitive(field.type)]
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="snappy",
+            use_dictionary=[name for name in schema.names if name not in _UNIQUE],
+            store_schema=True,
+        )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        while batch.num_rows:
+            fits = self._fitting(batch)
+            if fits:
+                piece = batch.slice(0, fits)
+                self._pending.append(piece)
+                self._pending_rows += fits
+                self._pending_bytes += self._text_bytes(piece)
+                batch = batch.slice(fits)
+            if batch.num_rows:
+                self._end_row_group()
+
+    def _text_bytes(self, batch: pa.RecordBatch) -> int:
+        return sum(int(pc.sum(pc.binary_length(_storage(batch.column(i)))).as_py() or 0) for i in self._texts)
+
+    def _fitting(self, batch: pa.RecordBatch) -> int:
+        """How many rows of `batch` still belong to the open row group; at least one if the group is empty."""
+        room: int = min(ROW_GROUP_ROWS - self._pending_rows, batch.num_rows)
+        if self._pending_bytes + self._text_bytes(batch) <= ROW_GROUP_BYTES:
+            return room
+        sizes = np.zeros(batch.num_rows, np.int64)
+        for i in self._texts:
+            sizes += pc.fill_null(pc.binary_length(_storage(batch.column(i))), 0).to_numpy()
+        within = int(np.searchsorted(np.cumsum(sizes), ROW_GROUP_BYTES - self._pending_bytes, side="right"))
+        return int(min(room, within if self._pending_rows else max(within, 1)))
+
+    def _end_row_group(self) -> None:
+        if self._pending:
+            table = pa.Table.from_batches(self._pending)
+            self._writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+            self.rows += self._pending_rows
+            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def __enter__(self) -> DayWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._end_row_group()
+        self._writer.close()
+
+
+def _storage(array: pa.Array) -> pa.Array:
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def open_day(root: Path, day: date, schema: pa.Schema) -> pq.ParquetFile:
+    """The file of `day`. Raises DataError when it is missing, cut off or has other columns than `schema`."""
+    path = day_path(root, day)
+    try:
+        file = pq.ParquetFile(path)
+        if file.schema_arrow.equals(schema):
+            return file
+        problem = "has other columns than the contract"
+    except FileNotFoundError:
+        problem = "is missing"
+    except (pa.ArrowException, OSError):
+        problem = "is damaged"
+    raise DataError(
+        f"the file {path} {problem}",
+        where=str(path),
+        expected="the file that the stage before wrote, unaltered",
+        next_step=f"dvc checkout --force {root}, or dvc repro --force",
+    )
+
+
+def batches(file: pq.ParquetFile, batch_size: int) -> Iterator[pa.RecordBatch]:
+    """The rows in order, at most `batch_size` at a time and never across row groups, so that memory stays bounded."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(batch_size, row_groups=[group], use_threads=False)

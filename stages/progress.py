@@ -1,0 +1,49 @@
+"""Progress for people: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from types import TracebackType
+
+from tqdm import tqdm
+
+# Seconds between plain lines; a log of a long run stays readable.
+EVERY = 5.0
+
+
+class Progress:
+    """Counts `unit`s towards `total` (None: not known yet). Threads may share one."""
+
+    def __init__(self, stage: str, unit: str, total: int | None) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            desc=stage, unit=f" {unit}", total=total, disable=not self._terminal, leave=False, unit_scale=True
+        )
+        self._stage, self._unit, self._total = stage, unit, total
+        self._lock = threading.Lock()
+        self._done, self._said = 0, time.monotonic()
+
+    def add(self, n: int) -> None:
+        with self._lock:
+            self._done += n
+            self._bar.update(n)
+            if not self._terminal and time.monotonic() - self._said > EVERY:
+                self._said = time.monotonic()
+                of = f" of {self._total:,}" if self._total is not None else ""
+                print(f"{self._stage}: {self._done:,}{of} {self._unit}", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+
+def count(n: int, noun: str) -> str:
+    """`n` and its noun, in the singular or the plural: 1 row, 2,000 rows."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") and noun[-2] not in "aeiou" else noun + "s"
+    return f"{n:,} {noun if n == 1 else plural}"

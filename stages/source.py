@@ -1,0 +1,261 @@
+"""The source: where PostgreSQL is, one read-only snapshot of it, and the queries that the stages put to it."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Protocol, TypeVar, cast
+from urllib.parse import quote
+
+import psycopg2
+import psycopg2.extensions
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import DBAPIError
+
+from schemas.contract import COLUMNS, ORDER, TABLE, Column
+from stages.database_url import database_url, parse_url
+from stages.errors import PipelineError, SourceError
+from stages.watermark import midnight
+
+Lead = TypeVar("Lead")
+Result = TypeVar("Result")
+
+
+DIALECT = cast(sa.Dialect, postgresql.dialect(paramstyle="named"))  # type: ignore[no-untyped-call]
+
+
+class CopyTarget(Protocol):
+    """What COPY writes to: one call a row."""
+
+    def write(self, line: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """An engine, the schema that holds the table, and how to name the place in a message, without the password."""
+
+    engine: sa.Engine
+    schema: str
+    name: str
+    embedded: bool
+    secrets: tuple[str, ...]
+
+    def redact(self, text: str) -> str:
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+@contextmanager
+def connect() -> Iterator[Target]:
+    """The source that DATABASE_URL names, or the embedded default, for the length of the block."""
+    text = database_url()
+    if text is None:
+        from stages import embedded
+
+        with embedded.server() as where:
+            url = sa.URL.create(
+                "postgresql+psycopg2",
+                where["user"],
+                database=where["dbname"],
+                query={k: where[k] for k in ("host", "port")},
+            )
+            yield _target(url, "public", "the embedded sample", True)
+    else:
+        url, schema = parse_url(text)
+        host = url.query.get("host") or url.host or "the local socket"
+        port = url.query.get("port") or url.port or 5432
+        name = f"database {url.database or url.username} on {host}:{port} as {url.username}"
+        yield _target(url, schema, name, False)
+
+
+def _target(url: sa.URL, schema: str, name: str, embedded: bool) -> Target:
+    # Whatever zone or date style the server, the role or the client has, it says so to no value: see snapshot().
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ")
+    password = url.password or ""
+    secrets = tuple({password, quote(password), quote(password, safe="")} - {""})
+    return Target(engine, schema, name, embedded, secrets)
+
+
+# Settings of the transaction, by SET LOCAL: they end with it, and a pooler passes them on where it refuses `options`.
+# A sort of one day's rows stays in memory up to about 60,000 rows. row_security off turns a policy that would hide
+# rows into an error.
+SESSION = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "client_encoding": "UTF8",
+    "row_security": "off",
+    "statement_timeout": "0",
+    "work_mem": "32MB",
+    "jit": "off",
+    "search_path": "pg_catalog",
+}
+
+
+@contextmanager
+def snapshot(target: Target, shared: str | None = None) -> Iterator[sa.Connection]:
+    """A connection in a REPEATABLE READ, READ ONLY transaction; `shared` joins the snapshot that another exported.
+
+    Raises SourceError for whatever PostgreSQL or the way to it refuses.
+    """
+    try:
+        with target.engine.connect().execution_options(postgresql_readonly=True) as connection:
+            if shared is not None:
+                connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{shared}'")
+            for name, value in SESSION.items():
+                connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
+            try:
+                yield connection
+            except BaseException:
+                # Also when it stands in the middle of a COPY, from which nothing but closing leads out.
+                connection.invalidate()
+                raise
+    except DBAPIError as error:
+        raise explain(error.orig or error, target) from None
+    except psycopg2.Error as error:
+        raise explain(error, target) from None
+
+
+def per_day(
+    target: Target,
+    days: Sequence[date],
+    workers: int,
+    first: Callable[[sa.Connection], Lead],
+    work: Callable[[sa.Connection, date], Result],
+) -> tuple[Lead, dict[date, Result]]:
+    """Run `work` for each day on `workers` connections and `first` on one more, all in the same snapshot.
+
+    When one of them fails, the others are cancelled and its error is raised.
+    """
+    todo: queue.SimpleQueue[date] = queue.SimpleQueue()
+    for day in days:
+        todo.put(day)
+    results: dict[date, Result] = {}
+    stop = threading.Event()
+    running: list[psycopg2.extensions.connection] = []
+
+    def worker(shared: str) -> None:
+        with snapshot(target, shared) as connection:
+            running.append(driver(connection))
+            while not stop.is_set():
+                try:
+                    day = todo.get_nowait()
+                except queue.Empty:
+                    return
+                results[day] = work(connection, day)
+
+    with snapshot(target) as connection, ThreadPoolExecutor(workers + 1) as pool:
+        shared = export_snapshot(connection)
+        running.append(driver(connection))
+        # The main thread only waits: a signal reaches it at once, while libpq would hold it back.
+        lead = pool.submit(first, connection)
+        futures = [lead, *(pool.submit(worker, shared) for _ in range(min(workers, len(days))))]
+        try:
+            # The first to fail is the one to report; the others then end with "canceled".
+            for future in as_completed(futures):
+                future.result()
+        finally:
+            stop.set()
+            for other in running:
+                with suppress(psycopg2.Error):
+                    other.cancel()
+    return lead.result(), results
+
+
+def driver(connection: sa.Connection) -> psycopg2.extensions.connection:
+    """psycopg2's connection below SQLAlchemy's."""
+    return cast(psycopg2.extensions.connection, connection.connection.driver_connection)
+
+
+def copy_day(connection: sa.Connection, schema: str, day: date, users: Sequence[str], into: CopyTarget) -> int:
+    """Stream one day's rows to `into.write`; returns how many rows PostgreSQL says it sent."""
+    with driver(connection).cursor() as cursor:
+        cursor.copy_expert(copy_sql(schema, day, users), into)
+        return int(cursor.rowcount)
+
+
+def explain(error: BaseException, target: Target) -> PipelineError:
+    """What PostgreSQL or libpq said, as a message for the user, without secrets."""
+    lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
+    said = "; ".join(lines[:2]) or type(error).__name__
+    code = getattr(error, "pgcode", None)
+    if code == "42501":
+        return SourceError(
+            f"the role may not read everything: {said}",
+            where=target.name,
+            expected=f"SELECT on {target.schema}.{TABLE}, and no row-level security policy that hides rows",
+            next_step=f'GRANT SELECT ON "{target.schema}"."{TABLE}" TO the role (and BYPASSRLS if it has policies)',
+        )
+    what = "the connection broke off" if code or "closed the connection" in said else "can't connect to PostgreSQL"
+    return SourceError(
+        f"{what}: {said}",
+        where=target.name,
+        expected="a running PostgreSQL 14 to 18 and a role that may log in",
+        next_step='check DATABASE_URL and that the server runs (psql "$DATABASE_URL" without ?schema=), then again',
+    )
+
+
+def export_snapshot(connection: sa.Connection) -> str:
+    return str(connection.scalar(sa.text("SELECT pg_catalog.pg_export_snapshot()")))
+
+
+def _sql_type(column: Column) -> Any:
+    return {"int": sa.Integer(), "timestamp": sa.TIMESTAMP(), "json": postgresql.JSONB()}.get(column.kind, sa.Text())
+
+
+def table(schema: str) -> sa.TableClause:
+    return sa.table(TABLE, *(sa.column(c.name, _sql_type(c)) for c in COLUMNS), schema=schema)
+
+
+def in_window(events: sa.TableClause, begin: date, end: date) -> sa.ColumnElement[bool]:
+    """begin <= timestamp < end, both midnights in UTC; half-open, so no instant belongs to two days."""
+    return sa.and_(events.c.timestamp >= midnight(begin), events.c.timestamp < midnight(end))
+
+
+def copy_sql(schema: str, day: date, users: Sequence[str]) -> str:
+    """The COPY of one day's rows, in the contract's column order and total row order."""
+    events = table(schema)
+    rows = sa.select(*events.c).where(in_window(events, day, day + timedelta(days=1)))
+    if users:
+        rows = rows.where(events.c.userId.in_(users))
+    # Byte order, not the database's collation, which differs between servers.
+    order = [sa.collate(events.c[name], "C") if name != "timestamp" else events.c[name] for name in ORDER]
+    compiled = rows.order_by(*order).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
+    return f"COPY ({compiled}) TO STDOUT (FORMAT text)"
+
+
+def day_counts(
+    connection: sa.Connection, schema: str, begin: date, end: date, users: Sequence[str]
+) -> dict[date, tuple[int, int]]:
+    """For each day with rows: how many there are, and how many of them belong to `users` (all if empty)."""
+    events = table(schema)
+    day = sa.cast(events.c.timestamp, sa.Date).label("day")
+    chosen = sa.func.count().filter(events.c.userId.in_(users)) if users else sa.func.count()
+    query = sa.select(day, sa.func.count(), chosen).where(in_window(events, begin, end)).group_by(day)
+    return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+
+
+def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, str]:
+    """Rows of one day and the XOR of their 64-bit record hashes as 16 hex digits.
+
+    The hash is PostgreSQL's own (hash_record_extended, 14 or later), the same on a replica, a restored backup and
+    another major version. Enums are hashed as text, because an enum's value is an object id; jsonb as text, because
+    its own hash takes 1.0 and 1.00 for the same, which the export does not.
+    """
+    columns = ", ".join(f'"{c.name}"::text' if c.kind in ("enum", "json") else f'"{c.name}"' for c in COLUMNS)
+    query = sa.text(
+        f"SELECT count(*), bit_xor(hash_record_extended(row({columns}), 0)) FROM {_quoted(schema)}.{TABLE} "
+        "WHERE timestamp >= :begin AND timestamp < :end"
+    )
+    row = connection.execute(query, {"begin": midnight(day), "end": midnight(day + timedelta(days=1))}).one()
+    return row[0], f"{(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def _quoted(name: str) -> str:
+    return str(DIALECT.identifier_preparer.quote_identifier(name))

@@ -1,0 +1,65 @@
+"""What the pipeline's outputs hold, in a few lines for a person, and what to type next. Reads the reports only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stages.errors import DataError, run
+
+STAGES = ("extract", "validate", "export", "load")
+
+NEXT = (
+    'python -m stages.queries \'SELECT "experimentPhase", count(*) AS events, '
+    'round(avg("sessionPerformanceScore"), 1) AS mean_score FROM behavioral_events GROUP BY 1 ORDER BY 1\''
+)
+
+
+def read(name: str) -> dict[str, Any]:
+    path = Path("data/reports", f"{name}.json")
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError):
+        raise DataError(
+            f"there is no {path}",
+            where=str(path),
+            expected="the report of a finished run",
+            next_step="make repro",
+        ) from None
+
+
+def times() -> str:
+    """Seconds of each stage's last run on this machine; stages that never ran here are left out."""
+    notes = [(stage, Path("data/.times", stage)) for stage in STAGES]
+    return ", ".join(f"{stage} {float(note.read_text()):.1f} s" for stage, note in notes if note.exists())
+
+
+def listed(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def summary() -> str:
+    extracted, quality, loaded, verdict = (read(name) for name in ("extract", "quality", "load", "validation"))
+    lines = {
+        "window": f"{extracted['begin']} to {extracted['until']} (UTC, exclusive), {extracted['days']:,} days",
+        "rows": f"{quality['rows']:,}, the same in PostgreSQL, Parquet and DuckDB"
+        + (f"; {loaded['quarantine']:,} more in quarantine" if loaded["quarantine"] else ""),
+        "users": f"{quality['users']:,}",
+        "checks": f"{len(verdict['checks'])}, {verdict['failed_rows']:,} failing rows",
+        "event types": f"{len(quality['event_types'])}: {listed(quality['event_types'])}",
+        "phases": listed(quality["phases"]),
+        "files": f"{quality['files']:,} in data/export, {quality['bytes'] / 1e6:.1f} MB; "
+        f"data/analytics.duckdb ({loaded['strategy']}), {Path('data/analytics.duckdb').stat().st_size / 1e6:.1f} MB",
+        "times": times() or "nothing ran here yet",
+    }
+    body = "\n".join(f"  {name:<12} {text}" for name, text in lines.items())
+    return f"\nBehavioural events, ready to query\n{body}\n\nNext, for example:\n  .venv/bin/{NEXT}\n"
+
+
+def main() -> None:
+    print(summary())
+
+
+if __name__ == "__main__":
+    run("summary", main)

@@ -1,0 +1,271 @@
+"""Prove that every row of data/raw obeys the contract, before anything is published.
+
+Reads data/raw in batches; writes validation.json, the failing cases (local only) and, in quarantine mode, the failing
+rows to data/quarantine. Checks everything before it fails; every count is exact.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import itertools
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import duckdb
+import pandas as pd
+import pandera.pandas as pa
+import pyarrow
+import pyarrow.compute as pc
+from pandera.errors import SchemaErrors
+
+from schemas.behavioral_events import build_schema
+from schemas.contract import COLUMNS, arrow_schema
+from stages import params, watermark
+from stages.errors import RowsInvalidError, run
+from stages.layout import days_in, glob, replacing_file
+from stages.parquet import DayWriter, batches, open_day
+from stages.progress import Progress, count
+
+Item = TypeVar("Item")
+
+# A chunk ends after this many bytes, too, so that 1 MB bodies don't fill the memory.
+BATCH_BYTES = 16 * 1024 * 1024
+
+# What is added to a quarantined row: its raw file and where it stands there, counted from 0, and why it is here.
+QUARANTINE_FIELDS = [
+    pyarrow.field("event_date", pyarrow.date32()),
+    pyarrow.field("row_number", pyarrow.int64()),
+    pyarrow.field("failed_checks", pyarrow.string()),
+]
+
+# Failing cases that the terminal shows; the report has more.
+SHOWN = 10
+
+
+class Piece(NamedTuple):
+    """Consecutive rows of one day's raw file, `offset` rows from its begin."""
+
+    day: date
+    offset: int
+    batch: pyarrow.RecordBatch
+
+
+def chunks(raw: Path, days: Sequence[date], batch_size: int) -> Iterator[list[Piece]]:
+    """All rows in order, in lists of pieces of at most `batch_size` rows and about BATCH_BYTES bytes together.
+
+    A check costs as much for ten rows as for a thousand, so small days are checked together.
+    """
+    pieces: list[Piece] = []
+    room, size = batch_size, 0
+    for day in days:
+        offset = 0
+        for batch in batches(open_day(raw, day, arrow_schema("raw")), batch_size):
+            begin = 0
+            while begin < batch.num_rows:
+                part = batch.slice(begin, room)
+                pieces.append(Piece(day, offset + begin, part))
+                begin, room, size = begin + part.num_rows, room - part.num_rows, size + part.nbytes
+                if not room or size > BATCH_BYTES:
+                    yield pieces
+                    pieces, room, size = [], batch_size, 0
+            offset += batch.num_rows
+    if pieces:
+        yield pieces
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the next one being read while this one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(next, items, None)
+        while (item := following.result()) is not None:
+            following = pool.submit(next, items, None)
+            yield item
+
+
+@dataclass
+class Findings:
+    """What the checks found so far: exact counts, and a bounded number of cases."""
+
+    per_check: int
+    rows: int = 0
+    failed_rows: int = 0
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    cases: list[tuple[date, str | None, str, str, str | None]] = field(default_factory=list)
+
+    def add(self, piece: Piece, column: str, check: str, failing: pyarrow.Array) -> None:
+        """Note the rows of `piece` where the mask `failing` is true."""
+        n = failing.true_count
+        before = self.counts[column, check]
+        self.counts[column, check] = before + n
+        room = max(self.per_check - before, 0)
+        if n and room:
+            some = piece.batch.filter(failing).slice(0, room)
+            values = some.column(column).cast(pyarrow.string()).to_pylist()
+            for id_, value in zip(some.column("id").to_pylist(), values, strict=True):
+                self.cases.append((piece.day, id_, column, check, value))
+
+    def report(self, mode: str) -> dict[str, object]:
+        """validation.json: counts that are not zero by column and check, and the names of all checks that ran."""
+        failures: dict[str, dict[str, int]] = {}
+        for (column, check), n in self.counts.items():
+            if n:
+                failures.setdefault(column, {})[check] = n
+        return {
+            "rows": self.rows,
+            "passed": not self.failed_rows,
+            "mode": mode,
+            "failed_rows": self.failed_rows,
+            "failures": failures,
+            "checks": [f"{column}.{check}" for column, check in self.counts],
+        }
+
+
+def duplicate_ids(raw: Path) -> pyarrow.Array:
+    """The ids that stand on more than one row of the window, which no batch can see.
+
+    DuckDB groups within a fixed memory and spills the rest into a temporary folder beside the data.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix=".duckdb.", dir=raw.parent) as spill,
+        duckdb.connect(config={"memory_limit": "96MB", "threads": 2, "temp_directory": spill}) as connection,
+    ):
+        rows = connection.read_parquet(glob(raw), hive_partitioning=False)
+        twice = rows.aggregate("id, count(*) AS n", "id").filter("n > 1 AND id IS NOT NULL")
+        return twice.project("id").to_arrow_table().column("id").combine_chunks()
+
+
+def failing_masks(
+    frame: pd.DataFrame, schema: pa.DataFrameSchema, duplicates: pyarrow.Array
+) -> Iterator[tuple[str, str, pyarrow.Array]]:
+    """For each column and check the mask of failing rows: the checks of the Pandera schema, one by one."""
+    for column in COLUMNS:
+        declared, series = schema.columns[column.name], frame[column.name]
+        if not column.nullable:
+            yield column.name, "not_nullable", pyarrow.array(series.isna())
+        for check in declared.checks:
+            passed = check(series).check_output
+            yield column.name, check.name, pc.invert(pyarrow.array(passed, type=pyarrow.bool_()))
+        if column.name == "id":
+            ids = pyarrow.array(series, pyarrow.string(), from_pandas=True)
+            yield "id", "unique", pc.is_in(ids, value_set=duplicates)
+
+
+def check_chunk(
+    pieces: Sequence[Piece], schema: pa.DataFrameSchema, duplicates: pyarrow.Array, findings: Findings
+) -> list[pyarrow.Array]:
+    """Why rows fail, for each piece one text a row (NULL: it passes); an empty list when all rows pass."""
+    # In one piece: pandas and Arrow take a column of several chunks apart row by row.
+    table = pyarrow.Table.from_batches([piece.batch for piece in pieces]).combine_chunks()
+    findings.rows += table.num_rows
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    try:
+        schema.validate(frame, lazy=True)
+        if not len(duplicates):
+            return []
+    except SchemaErrors:
+        pass  # Pandera says that rows fail; which and how many is counted below, without its bound
+    reasons: list[list[str]] = [[] for _ in range(table.num_rows)]
+    for column, check, failing in failing_masks(frame, schema, duplicates):
+        for row in pc.indices_nonzero(failing).to_pylist():
+            reasons[row].append(f"{column}.{check}")
+        begin = 0
+        for piece in pieces:
+            findings.add(piece, column, check, failing.slice(begin, piece.batch.num_rows))
+            begin += piece.batch.num_rows
+    findings.failed_rows += sum(map(bool, reasons))
+    texts = pyarrow.array([", ".join(reason) or None for reason in reasons], pyarrow.string())
+    begins = itertools.accumulate((piece.batch.num_rows for piece in pieces), initial=0)
+    return [texts.slice(begin, piece.batch.num_rows) for begin, piece in zip(begins, pieces, strict=False)]
+
+
+def quarantined(piece: Piece, reasons: pyarrow.Array) -> pyarrow.RecordBatch:
+    """The failing rows of a piece, whole, with their place in the raw file and the reason."""
+    rows = piece.batch.num_rows
+    where = [pyarrow.repeat(piece.day, rows), pyarrow.array(range(piece.offset, piece.offset + rows), pyarrow.int64())]
+    batch = pyarrow.RecordBatch.from_arrays([*piece.batch.columns, *where, reasons], schema=quarantine_schema())
+    return batch.filter(reasons.is_valid())
+
+
+def quarantine_schema() -> pyarrow.Schema:
+    return pyarrow.schema([*arrow_schema("raw"), *QUARANTINE_FIELDS])
+
+
+def validate(
+    params_file: Path, watermark_file: Path, raw: Path, report_file: Path, failures_file: Path, quarantine: Path
+) -> None:
+    wish = params.load(params_file)
+    until = watermark.load_until(watermark_file)
+    schema = build_schema(watermark.midnight(until), phases=wish.validate.experiment_phases, unique=False)
+    findings = Findings(wish.validate.failure_cases)
+    no_rows = arrow_schema("raw").empty_table().to_pandas(types_mapper=pd.ArrowDtype)
+    for column, check, _ in failing_masks(no_rows, schema, pyarrow.array([], pyarrow.string())):
+        findings.counts[column, check] = 0
+    days = days_in(raw)
+    report_file.parent.mkdir(parents=True, exist_ok=True)
+
+    with replacing_file(quarantine) as new, DayWriter(new, quarantine_schema()) as writer:
+        total = sum(open_day(raw, day, arrow_schema("raw")).metadata.num_rows for day in days)
+        duplicates = duplicate_ids(raw)
+        with Progress("validate", "rows", total) as progress:
+            for pieces in ahead(chunks(raw, days, wish.extract.batch_size)):
+                for piece, reasons in zip(pieces, check_chunk(pieces, schema, duplicates, findings), strict=False):
+                    writer.write(quarantined(piece, reasons))
+                progress.add(sum(piece.batch.num_rows for piece in pieces))
+        report_file.write_text(json.dumps(findings.report(wish.validate.mode), indent=2) + "\n", encoding="utf-8")
+        write_cases(findings, failures_file)
+        show(findings, failures_file)
+        if findings.failed_rows and wish.validate.mode == "strict":
+            raise invalid(findings, report_file)
+
+    print(f"validate: {count(findings.rows, 'row')} checked, {len(findings.counts)} checks, ", end="")
+    print(f"{count(findings.failed_rows, 'row')} to {quarantine}" if findings.failed_rows else "all passed")
+
+
+def write_cases(findings: Findings, path: Path) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(["event_date", "id", "column", "check", "value"])
+        rows.writerows(findings.cases)
+
+
+def show(findings: Findings, failures_file: Path) -> None:
+    if not findings.failed_rows:
+        return
+    for day, id_, column, check, value in findings.cases[:SHOWN]:
+        print(f"validate: {day} {id_}: {column} fails {check}: {value!r}", file=sys.stderr)
+    print(f"validate: {count(len(findings.cases), 'failing case')} in {failures_file}", file=sys.stderr)
+
+
+def invalid(findings: Findings, report_file: Path) -> RowsInvalidError:
+    failed = ", ".join(f"{column}.{check} ({n:,})" for (column, check), n in findings.counts.items() if n)
+    return RowsInvalidError(
+        f"{count(findings.failed_rows, 'row')} of {findings.rows:,} break the contract: {failed}",
+        where=str(report_file),
+        expected="no failing row, since validate.mode is strict; nothing was exported and the last export stands",
+        next_step="mend the rows in PostgreSQL and python -m stages.refresh, or set validate.mode: quarantine; "
+        "then dvc repro",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="stages.validate", description=__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--watermark", type=Path, default=Path("watermark.yaml"))
+    parser.add_argument("--raw", type=Path, default=Path("data/raw/behavioral_events"))
+    parser.add_argument("--report", type=Path, default=Path("data/reports/validation.json"))
+    parser.add_argument("--failures", type=Path, default=Path("data/reports/validation_failures.csv"))
+    parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
+    args = parser.parse_args()
+    validate(args.params, args.watermark, args.raw, args.report, args.failures, args.quarantine)
+
+
+if __name__ == "__main__":
+    run("validate", main)

@@ -1,0 +1,126 @@
+"""watermark.yaml: what the source held, day by day, when somebody last looked. Only `stages.refresh` writes it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+from stages.errors import ParamsError, PinError
+from stages.params import load_yaml
+
+HEADER = """\
+# What the source held when somebody last looked. Written by `python -m stages.refresh`, committed like a lock file.
+# until: the exclusive end of the window, UTC. days: for every UTC day its rows and a digest of their content.
+"""
+
+
+@dataclass(frozen=True)
+class Day:
+    """The rows of one UTC day and the XOR of their 64-bit record hashes, as 16 hex digits."""
+
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Watermark:
+    until: date  # the window ends where this day begins, UTC
+    days: Mapping[date, Day]
+
+
+def window(until: date, days: int) -> list[date]:
+    """The `days` UTC days before `until`, oldest first: until - days <= day < until."""
+    return [until - timedelta(days=n) for n in range(days, 0, -1)]
+
+
+def midnight(day: date) -> datetime:
+    """The first instant of `day`, UTC without a zone, as the database stores it."""
+    return datetime.combine(day, time())
+
+
+def pinned(watermark: Watermark, days: int, path: Path) -> dict[date, Day]:
+    """The pins of the last `days` days. Raises PinError when a day of the window was never pinned."""
+    wanted = window(watermark.until, days)
+    missing = [day for day in wanted if day not in watermark.days]
+    if missing:
+        raise PinError(
+            f"{len(missing)} of {days} days are not pinned, the first is {missing[0]}",
+            where=f"{path}, days before {watermark.until}",
+            expected=f"a pin for each day from {wanted[0]} to {wanted[-1]}; {len(watermark.days)} are there",
+            next_step=f"python -m stages.refresh --days {days}, or a smaller extract.days",
+        )
+    return {day: watermark.days[day] for day in wanted}
+
+
+def _broken(path: Path, key: str, found: object, expected: str) -> ParamsError:
+    return ParamsError(
+        f"{path.name}: {key} is {found!r} ({type(found).__name__})",
+        where=f"{path}, key {key}",
+        expected=expected,
+        next_step=f"git checkout -- {path}, or python -m stages.refresh",
+    )
+
+
+def parse_until(value: object, path: Path) -> date:
+    """`until` as a day. It is a quoted UTC midnight; an unquoted date is refused, because DVC can't read it."""
+    expected = "a quoted UTC midnight such as '2025-10-28T00:00:00Z'"
+    if not isinstance(value, str):
+        raise _broken(path, "until", value, expected)
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        raise _broken(path, "until", value, expected) from None
+    instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    if instant.time() != time():
+        raise _broken(path, "until", value, expected)
+    return instant.date()
+
+
+def load(path: Path) -> Watermark:
+    """Read watermark.yaml. Raises ParamsError that names the key which can't be meant."""
+    data = load_yaml(path)
+    if not isinstance(data, dict) or set(data) != {"until", "days"} or not isinstance(data["days"], dict):
+        raise _broken(path, "(the file)", type(data).__name__, "the keys until and days")
+    until = parse_until(data["until"], path)
+    days = {}
+    for key, entry in data["days"].items():
+        try:
+            day = date.fromisoformat(key)
+        except (TypeError, ValueError):
+            raise _broken(path, f"days.{key}", key, "a quoted date such as '2025-10-27'") from None
+        rows = entry.get("rows") if isinstance(entry, dict) else None
+        digest = entry.get("digest") if isinstance(entry, dict) else None
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+            raise _broken(path, f"days.{key}.rows", rows, "a number of rows")
+        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{16}", digest):
+            raise _broken(path, f"days.{key}.digest", digest, "16 hex digits in quotes")
+        days[day] = Day(rows, digest)
+    return Watermark(until, days)
+
+
+def load_until(path: Path) -> date:
+    """Only the end of the window, which is all that some stages depend on."""
+    data = load_yaml(path)
+    return parse_until(data.get("until") if isinstance(data, dict) else None, path)
+
+
+def render(watermark: Watermark) -> str:
+    """The file's text: the same bytes for the same pins."""
+    lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'", "days:"]
+    for day, pin in sorted(watermark.days.items()):
+        lines.append(f"  '{day}': {{rows: {pin.rows}, digest: '{pin.digest}'}}")
+    return "\n".join(lines) + "\n"
+
+
+def save(watermark: Watermark, path: Path) -> None:
+    """Replace the file in one step; leave it alone, times included, when its bytes would be the same."""
+    text = render(watermark)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)
