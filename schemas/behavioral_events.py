@@ -50,8 +50,10 @@ def _strict_json(text: str) -> bool:
 
 def json_valid(values: pd.Series[Any]) -> pd.Series[Any]:
     """Whether each string of `values` is JSON (RFC 8259), by DuckDB's parser, the one that will read it."""
-    texts = pyarrow.chunked_array([pyarrow.array(values, type=pyarrow.string(), from_pandas=True)])
-    look_again = pc.match_substring_regex(texts, _LENIENT).to_numpy()
+    texts = pyarrow.array(values, type=pyarrow.string(), from_pandas=True)
+    if isinstance(texts, pyarrow.ChunkedArray):
+        texts = texts.combine_chunks()
+    look_again = pc.match_substring_regex(texts, _LENIENT).to_numpy(zero_copy_only=False)
     with _duckdb().cursor() as cursor:
         batch = cursor.from_arrow(pyarrow.table({"value": texts}))
         if batch.aggregate("coalesce(bool_and(json_valid(value)), true)").fetchall() == [(True,)]:

@@ -1,0 +1,283 @@
+"""Shared by all tests: one PostgreSQL a worker, databases with Prisma's tables in it, and a clone that ran once.
+
+Everything is real: the server, DVC, DuckDB. The server is the embedded one, on a socket in a private folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+import pytest
+import yaml
+
+from schemas.contract import NAMES
+from stages import export, extract, load, pgserver, refresh, validate
+
+ROOT = Path(__file__).resolve().parent.parent
+UNTIL = date(2025, 10, 28)
+PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+
+USER_A, USER_B, USER_C = ("c" + letter * 24 for letter in "abd")
+_ids = itertools.count()
+
+
+def cuid() -> str:
+    """An id that no other row of this process has."""
+    return f"c{next(_ids):024d}"
+
+
+def event(**values: Any) -> dict[str, Any]:
+    """A row that obeys the contract, but for what is asked for."""
+    row: dict[str, Any] = dict.fromkeys(NAMES)
+    row |= {
+        "id": cuid(),
+        "userId": USER_A,
+        "eventType": "FLASHCARD_FLIP",
+        "eventData": '{"action": "flip", "duration_ms": 150}',
+        "timestamp": "2025-10-27 10:00:00.123",
+    }
+    return row | values
+
+
+@dataclass
+class Database:
+    """One database of the test server, with the app's tables."""
+
+    where: dict[str, str]
+    name: str
+
+    def url(self, user: str = "postgres", password: str = "", **query: str) -> str:
+        arguments = {"host": self.where["host"], "port": self.where["port"], **query}
+        login = f"{user}:{password}" if password else user
+        return f"postgresql://{login}@localhost/{self.name}?" + "&".join(f"{k}={v}" for k, v in arguments.items())
+
+    def connect(self, **more: str) -> psycopg2.extensions.connection:
+        connection = psycopg2.connect(**{**self.where, "dbname": self.name, **more})
+        connection.autocommit = True
+        return connection
+
+    def run(self, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            rows = cursor.fetchall() if cursor.description else []
+        connection.close()
+        return rows
+
+    def insert(self, *rows: dict[str, Any]) -> None:
+        columns = ", ".join(f'"{name}"' for name in NAMES)
+        with self.connect() as connection, connection.cursor() as cursor:
+            psycopg2.extras.execute_values(
+                cursor,
+                f"INSERT INTO behavioral_events ({columns}) VALUES %s",
+                [[row[name] for name in NAMES] for row in rows],
+            )
+        connection.close()
+
+    def rows(self, order: str = 'timestamp, id COLLATE "C"') -> list[tuple[Any, ...]]:
+        """Every row as psycopg2 reads it one by one, JSON as the database's text: the independent oracle."""
+        columns = ", ".join(f'"{n}"::text' if n in ("eventData", "eventType") else f'"{n}"' for n in NAMES)
+        return self.run(f"SELECT {columns} FROM behavioral_events ORDER BY {order}")
+
+
+@dataclass
+class Work:
+    """A folder with params.yaml, watermark.yaml and data/, and the stages' own functions on it."""
+
+    root: Path
+    values: dict[str, Any] = field(default_factory=lambda: deepcopy(PARAMS))
+
+    def __post_init__(self) -> None:
+        self.set()
+
+    def set(self, **values: Any) -> None:
+        """Change params: set(extract__days=3)."""
+        for key, value in values.items():
+            group, _, name = key.partition("__")
+            self.values[group][name] = value
+        (self.root / "params.yaml").write_text(yaml.safe_dump(self.values), encoding="utf-8")
+
+    def __getattr__(self, name: str) -> Path:
+        try:
+            return self.root / PATHS[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def refresh(self, until: date | None = UNTIL, days: int | None = None) -> None:
+        refresh.refresh(self.root / "params.yaml", self.watermark, until, days)
+
+    def extract(self) -> None:
+        extract.extract(self.root / "params.yaml", self.watermark, self.raw, self.extracted)
+
+    def validate(self) -> None:
+        validate.validate(
+            self.root / "params.yaml", self.watermark, self.raw, self.verdict, self.failures, self.quarantine
+        )
+
+    def export(self) -> None:
+        export.export(self.root / "params.yaml", self.raw, self.quarantine, self.verdict, self.out, self.quality)
+
+    def load(self) -> None:
+        load.load(
+            self.root / "params.yaml", self.extracted, self.raw, self.quarantine, self.out, self.database, self.loaded
+        )
+
+    def all(self) -> None:
+        for stage in (self.refresh, self.extract, self.validate, self.export, self.load):
+            stage()
+
+
+PATHS = {
+    "watermark": "watermark.yaml",
+    "raw": "data/raw/behavioral_events",
+    "extracted": "data/reports/extract.json",
+    "verdict": "data/reports/validation.json",
+    "failures": "data/reports/validation_failures.csv",
+    "quarantine": "data/quarantine/behavioral_events.parquet",
+    "out": "data/export/behavioral_events",
+    "quality": "data/reports/quality.json",
+    "database": "data/analytics.duckdb",
+    "loaded": "data/reports/load.json",
+}
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A short folder that every user may pass, so that the embedded server of a clone can stand in it."""
+    with tempfile.TemporaryDirectory(prefix="be-test-", dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def server(scratch: Path) -> Iterator[dict[str, str]]:
+    """A running PostgreSQL. Its role `locked` needs a password; the others need none."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(tempfile, "tempdir", str(scratch))
+    home = pgserver.private_folder("server")
+    with pgserver.running(home, "tests", lambda where: None) as where:
+        hba = home / "data" / "pg_hba.conf"
+        hba.write_text("local all locked scram-sha-256\n" + hba.read_text())
+        connection = psycopg2.connect(**where)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_reload_conf()")
+            cursor.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
+            cursor.execute("CREATE DATABASE prisma")
+        connection.close()
+        Database(where, "prisma").run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        yield where
+    patch.undo()
+
+
+_databases = itertools.count()
+
+
+@pytest.fixture
+def db(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A new database with the app's empty tables; DATABASE_URL names it."""
+    name = f"d{next(_databases)}"
+    Database(server, "postgres").run(f"CREATE DATABASE {name} TEMPLATE prisma")
+    database = Database(server, name)
+    monkeypatch.setenv("DATABASE_URL", database.url())
+    return database
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Work:
+    """An empty project folder; two days, to keep tests short."""
+    made = Work(tmp_path)
+    made.set(extract__days=2)
+    return made
+
+
+@dataclass
+class Clone:
+    """A checkout of the project as a user has it, and commands typed in it."""
+
+    path: Path
+    env: dict[str, str]
+
+    def run(self, *command: str, ok: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env={**self.env, **env},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        if ok:
+            assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done
+
+    def text(self, name: str) -> str:
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def hashes(self) -> dict[str, str]:
+        """The hash of every output in dvc.lock."""
+        lock = yaml.safe_load(self.text("dvc.lock"))
+        return {out["path"]: out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", [])}
+
+
+def clean_env(scratch: Path) -> dict[str, str]:
+    """The environment of a user without a DATABASE_URL, whose `python` and `dvc` are the ones of this venv."""
+    drop = {"DATABASE_URL", "PYTHONPATH", "DVC_ROOT"}
+    env = {k: v for k, v in os.environ.items() if k not in drop and not k.startswith(("PYTEST", "GIT_", "COV"))}
+    return env | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
+        "TMPDIR": str(scratch),
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.org",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.org",
+    }
+
+
+def new_clone(scratch: Path, name: str) -> Clone:
+    """The project's files as they are in the checkout, committed to a repository of their own."""
+    path = scratch / name
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for file in filter(None, listed.stdout.split("\0")):
+        if (ROOT / file).is_file():
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / file, path / file)
+    clone = Clone(path, clean_env(scratch))
+    clone.run("git", "init", "-q", "-b", "main")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "as it is")
+    return clone
+
+
+@pytest.fixture(scope="session")
+def reproduced(scratch: Path) -> Clone:
+    """A clone, its path with a space, in which `dvc repro` ran once on the embedded default. Read only."""
+    clone = new_clone(scratch, "a fresh clone")
+    clone.run("dvc", "repro")
+    return clone
+
+
+@pytest.fixture
+def clone(reproduced: Clone, scratch: Path, tmp_path: Path) -> Iterator[Clone]:
+    """A copy of the reproduced clone, to do what one likes with."""
+    path = Path(tempfile.mkdtemp(prefix="clone ", dir=scratch))
+    shutil.copytree(reproduced.path, path, dirs_exist_ok=True, symlinks=True)
+    yield Clone(path, dict(reproduced.env))
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,171 @@
+"""The contract against schema.prisma and migration.sql, and Pandera's schema on ordinary frames."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from pandera.errors import SchemaErrors, SchemaWarning
+
+from schemas.behavioral_events import json_valid, validate_behavioral_events
+from schemas.contract import COLUMNS, TYPES
+from tests.conftest import ROOT
+
+PRISMA = (ROOT / "schemas/schema.prisma").read_text(encoding="utf-8")
+
+
+def prisma_fields() -> dict[str, tuple[str, bool]]:
+    body = re.search(r"model BehavioralEvent \{(.*?)\n\}", PRISMA, re.S)
+    assert body
+    fields = re.findall(r"^  (\w+)\s+(\w+)(\?)?", body[1], re.M)
+    return {name: (type_, bool(optional)) for name, type_, optional in fields if type_ != "ContextMetadata"}
+
+
+def prisma_enums() -> dict[str, tuple[str, ...]]:
+    return {name: tuple(body.split()) for name, body in re.findall(r"enum (\w+) \{(.*?)\}", PRISMA, re.S)}
+
+
+def test_columns_are_those_of_schema_prisma() -> None:
+    expected = {
+        column.name: (column.values if column.kind == "enum" else TYPES[column.kind].prisma, column.nullable)
+        for column in COLUMNS
+    }
+    assert list(prisma_fields().items()) == list(expected.items())
+
+
+def test_enum_values_are_those_of_schema_prisma() -> None:
+    for column in COLUMNS:
+        if column.kind == "enum":
+            assert column.values is not None
+            known = [rule.args for rule in column.rules if rule.name == "isin"]
+            assert known == [prisma_enums()[column.values]]
+
+
+def test_migration_makes_the_contract_s_types() -> None:
+    sql = (ROOT / "schemas/migration.sql").read_text(encoding="utf-8")
+    table = re.search(r'CREATE TABLE "behavioral_events" \((.*?)CONSTRAINT', sql, re.S)
+    assert table
+    made = {name: type_ for name, type_ in re.findall(r'"(\w+)" ("\w+"|\w+(?:\(3\))?)', table[1])}
+    names = {"text": "TEXT", "json": "JSONB", "timestamp": "TIMESTAMP(3)", "int": "INTEGER"}
+    assert made == {c.name: names.get(c.kind, f'"{c.values}"') for c in COLUMNS}
+
+
+def frame(**changed: Any) -> pd.DataFrame:
+    row = {
+        "id": "c" + "a" * 24,
+        "userId": "c" + "u" * 24,
+        "eventType": "FLASHCARD_FLIP",
+        "eventData": {"action": "flip", "duration_ms": 150},
+        "timestamp": pd.Timestamp("2025-10-27 10:00:00"),
+        "completionQuality": None,
+        "experimentPhase": "baseline_1",
+        "sessionPerformanceScore": 85,
+        "contextMetadataId": None,
+    }
+    return pd.DataFrame({key: [value] for key, value in (row | changed).items()})
+
+
+TOMORROW = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({}, id="as documented"),
+        pytest.param({"eventData": '{"a": [1, 2]}'}, id="JSON as text"),
+        pytest.param({"eventData": '["NaN", ",]"]'}, id="JSON with NaN inside a string"),
+        pytest.param({"eventData": "1" * 300}, id="a number of 300 digits"),
+        pytest.param({"eventData": ["a", None, "ü"]}, id="JSON as a list"),
+        pytest.param({"eventData": "null"}, id="JSON null is a value"),
+        pytest.param({"sessionPerformanceScore": 100.0}, id="whole numbers as float"),
+        pytest.param({"dayOfWeek": 0, "timeOfDay": 23}, id="both ends of the ranges"),
+        pytest.param({"contentType": ""}, id="empty text"),
+        pytest.param({"experimentPhase": None}, id="outside an experiment"),
+        pytest.param({"timestamp": pd.Timestamp("2025-10-27 10:00:00.123456")}, id="microseconds"),
+    ],
+)
+def test_legal_frames_pass_and_come_back_as_given(changed: dict[str, Any]) -> None:
+    given = frame(**changed)
+    assert validate_behavioral_events(given) is given
+
+
+@pytest.mark.parametrize(
+    ("changed", "column", "check"),
+    [
+        ({"id": "invalid_cuid"}, "id", "str_matches"),
+        ({"id": "c" + "a" * 24 + "\n"}, "id", "str_matches"),
+        ({"userId": "C" + "a" * 24}, "userId", "str_matches"),
+        ({"timestamp": TOMORROW}, "timestamp", "timestamp_not_future"),
+        ({"timestamp": pd.Timestamp("2001-01-01")}, "timestamp", "timestamp_not_old"),
+        ({"timestamp": None}, "timestamp", "not_nullable"),
+        ({"timestamp": pd.Timestamp("2025-10-27", tz="Europe/Berlin")}, "timestamp", "dtype"),
+        ({"eventType": "INVALID_EVENT"}, "eventType", "isin"),
+        ({"completionQuality": "SLOW"}, "completionQuality", "isin"),
+        ({"engagementLevel": "low"}, "engagementLevel", "isin"),
+        ({"experimentPhase": "baseline_3"}, "experimentPhase", "isin"),
+        ({"eventData": None}, "eventData", "not_nullable"),
+        ({"eventData": "{a: 1}"}, "eventData", "json_valid"),
+        ({"eventData": "[NaN]"}, "eventData", "json_valid"),
+        ({"eventData": "[1,]"}, "eventData", "json_valid"),
+        ({"dayOfWeek": 7}, "dayOfWeek", "in_range"),
+        ({"timeOfDay": -1}, "timeOfDay", "in_range"),
+        ({"sessionPerformanceScore": 101}, "sessionPerformanceScore", "in_range"),
+        ({"dayOfWeek": 1.5}, "dayOfWeek", "dtype"),
+        ({"dayOfWeek": True}, "dayOfWeek", "dtype"),
+        ({"contentType": 5}, "contentType", "dtype"),
+        ({"randomizationSeed": 2**31}, "randomizationSeed", "dtype"),
+        ({"colour": "red"}, "colour", "column_in_schema"),
+    ],
+)
+def test_illegal_frames_raise_pandera_s_error_with_column_and_check(
+    changed: dict[str, Any], column: str, check: str
+) -> None:
+    with pytest.raises(SchemaErrors) as caught:
+        validate_behavioral_events(frame(**changed))
+    assert column in str(caught.value)
+    assert check in str(caught.value)
+    if check != "dtype":  # of a wrong type the other checks may fail as well
+        assert len(caught.value.schema_errors) == 1
+
+
+def test_everything_is_checked_before_it_fails() -> None:
+    with pytest.raises(SchemaErrors) as caught:
+        validate_behavioral_events(frame(id="x", eventType="y", dayOfWeek=9))
+    assert all(word in str(caught.value) for word in ("str_matches", "isin", "in_range"))
+
+
+def test_duplicate_ids_fail_and_no_rows_pass() -> None:
+    twice = pd.concat([frame(), frame()])
+    with pytest.raises(SchemaErrors, match="unique"):
+        validate_behavioral_events(twice)
+    validate_behavioral_events(frame().iloc[:0])
+
+
+def test_required_columns_may_not_be_absent_and_others_may() -> None:
+    validate_behavioral_events(frame()[["id", "userId", "eventType", "eventData", "timestamp"]])
+    with pytest.raises(SchemaErrors, match="column_in_dataframe"):
+        validate_behavioral_events(frame().drop(columns="eventType"))
+
+
+def test_strict_and_raise_on_error_can_be_turned_off() -> None:
+    validate_behavioral_events(frame(colour="red"), strict=False)
+    with pytest.warns(SchemaWarning, match="isin"):
+        validate_behavioral_events(frame(eventType="y"), raise_on_error=False)
+
+
+def test_until_and_phases_are_arguments() -> None:
+    with pytest.raises(SchemaErrors, match="timestamp_not_future"):
+        validate_behavioral_events(frame(), until=datetime(2025, 10, 27))
+    validate_behavioral_events(frame(), until=datetime(2025, 10, 27, 12, tzinfo=UTC))
+    validate_behavioral_events(frame(experimentPhase="washout"), phases=["washout"])
+
+
+def test_json_valid_looks_at_every_row() -> None:
+    given = pd.Series(["{}", "{", None, '{"a": Infinity}', '"Infinity"'], dtype="string[pyarrow]", index=[3, 1, 4, 1, 5])
+    answer = json_valid(given)
+    assert answer.tolist()[:2] == [True, False]
+    assert answer.tolist()[3:] == [False, True]
+    assert list(answer.index) == [3, 1, 4, 1, 5]
