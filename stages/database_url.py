@@ -92,8 +92,9 @@ def parse_url(text: str) -> tuple[sa.URL, str]:
     scheme, _, rest = text.partition("://")
     if scheme not in ("postgres", "postgresql") or not rest:
         raise _bad_url("does not begin with postgresql:// or postgres://")
-    if rest.split("?")[0].count("@") > 1 or "#" in rest:
-        raise _bad_url("holds an unencoded @ or # (write %40 or %23)")
+    place, _, query = rest.partition("?")
+    if place.count("@") > 1 or "#" in rest or ("@" in query and "@" not in place):
+        raise _bad_url("holds an unencoded @, # or ? (write %40, %23, %3F)")
     try:
         url = sa.make_url(f"postgresql+psycopg2://{rest}")
     except (ArgumentError, ValueError):

@@ -32,7 +32,7 @@ def _version() -> str:
 
 def _fill(where: dict[str, str]) -> None:
     print("embedded PostgreSQL: making the sample database, once", file=sys.stderr)
-    connection = psycopg2.connect(**where, connection_factory=None)
+    connection = psycopg2.connect(" ".join(f"{name}='{value}'" for name, value in where.items()))
     with connection, connection.cursor() as cursor:
         cursor.execute(MIGRATION.read_text(encoding="utf-8"))
         cursor.copy_expert("COPY context_metadata FROM STDIN", _file(sample.context_metadata_rows()))

@@ -35,6 +35,7 @@ SETTINGS = {
     "autovacuum": "off",
     "max_connections": "80",
     "log_min_messages": "fatal",
+    "port": PORT,
 }
 
 # sun_path holds 108 bytes on Linux and 104 on macOS, the final zero included.
@@ -134,12 +135,14 @@ def binaries(home: Path) -> Path:
 
 
 @contextmanager
-def running(home: Path, version: str, fill: Callable[[dict[str, str]], None]) -> Iterator[dict[str, str]]:
+def running(
+    home: Path, version: str, fill: Callable[[dict[str, str]], None], **settings: str
+) -> Iterator[dict[str, str]]:
     """Run the server of `home` for the length of the block and yield what libpq needs to reach it.
 
     It is made anew, and `fill` called with the same, when `home` holds none of this `version`. A second run with the
     same `home` waits for the first. What a killed run left behind is stopped first. Raises SourceError when the
-    binaries are missing or fail.
+    binaries are missing or fail. `settings` are PostgreSQL's, over those of SETTINGS.
     """
     with open(home / "lock", "w", encoding="utf-8") as lock:
         try:
@@ -148,17 +151,17 @@ def running(home: Path, version: str, fill: Callable[[dict[str, str]], None]) ->
             print("waiting for another run that uses the embedded PostgreSQL of this checkout", file=sys.stderr)
             fcntl.flock(lock, fcntl.LOCK_EX)
         bin_, data, marker = binaries(home), home / "data", home / "version"
-        where = {"host": str(data), "port": PORT, "user": "postgres", "dbname": "postgres"}
+        where = {"host": str(data), "port": settings.get("port", PORT), "user": "postgres", "dbname": "postgres"}
         try:
             stop(bin_, data)
             if not marker.exists() or marker.read_text() != version:
                 marker.unlink(missing_ok=True)
                 initialise(bin_, data)
-                start(bin_, data, home / "log")
+                start(bin_, data, home / "log", **settings)
                 fill(where)
                 marker.write_text(version)
             else:
-                start(bin_, data, home / "log")
+                start(bin_, data, home / "log", **settings)
             yield where
         finally:
             stop(bin_, data)
@@ -174,7 +177,7 @@ def initialise(bin_: Path, data: Path) -> None:
 def start(bin_: Path, data: Path, log: Path, **settings: str) -> None:
     log.unlink(missing_ok=True)
     options = [f"-c {name}='{value}'" for name, value in {**SETTINGS, **settings}.items()]
-    options += [f"-c unix_socket_directories='{data}'", f"-c port={PORT}"]
+    options.append(f"-c unix_socket_directories='{data}'")
     _run([bin_ / "pg_ctl", "-D", data, "-l", log, "-w", "-s", "-o", " ".join(options), "start"], log)
 
 

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import duckdb
 import pandas as pd
@@ -128,7 +128,7 @@ class Findings:
         }
 
 
-def duplicate_ids(raw: Path) -> pyarrow.Array:
+def duplicate_ids(raw: Path) -> list[str]:
     """The ids that stand on more than one row of the window, which no batch can see.
 
     DuckDB groups within a fixed memory and spills the rest into a temporary folder beside the data.
@@ -139,27 +139,31 @@ def duplicate_ids(raw: Path) -> pyarrow.Array:
     ):
         rows = connection.read_parquet(glob(raw), hive_partitioning=False)
         twice = rows.aggregate("id, count(*) AS n", "id").filter("n > 1 AND id IS NOT NULL")
-        return twice.project("id").to_arrow_table().column("id").combine_chunks()
+        return [row[0] for row in twice.project("id").fetchall()]
 
 
 def failing_masks(
-    frame: pd.DataFrame, schema: pa.DataFrameSchema, duplicates: pyarrow.Array
+    frame: pd.DataFrame, schema: pa.DataFrameSchema, duplicates: Sequence[str]
 ) -> Iterator[tuple[str, str, pyarrow.Array]]:
     """For each column and check the mask of failing rows: the checks of the Pandera schema, one by one."""
     for column in COLUMNS:
         declared, series = schema.columns[column.name], frame[column.name]
         if not column.nullable:
-            yield column.name, "not_nullable", pyarrow.array(series.isna())
+            yield column.name, "not_nullable", mask(series.isna())
         for check in declared.checks:
-            passed = check(series).check_output
-            yield column.name, check.name, pc.invert(pyarrow.array(passed, type=pyarrow.bool_()))
+            # Pandera leaves NULLs out of what it checks; they pass.
+            passed = check(series).check_output.reindex(series.index, fill_value=True)
+            yield column.name, check.name, mask(~passed.astype(bool))
         if column.name == "id":
-            ids = pyarrow.array(series, pyarrow.string(), from_pandas=True)
-            yield "id", "unique", pc.is_in(ids, value_set=duplicates)
+            yield "id", "unique", mask(series.isin(duplicates) & series.notna())
+
+
+def mask(series: pd.Series[Any]) -> pyarrow.BooleanArray:
+    return pyarrow.array(series.to_numpy(bool))
 
 
 def check_chunk(
-    pieces: Sequence[Piece], schema: pa.DataFrameSchema, duplicates: pyarrow.Array, findings: Findings
+    pieces: Sequence[Piece], schema: pa.DataFrameSchema, duplicates: Sequence[str], findings: Findings
 ) -> list[pyarrow.Array]:
     """Why rows fail, for each piece one text a row (NULL: it passes); an empty list when all rows pass."""
     table = pyarrow.Table.from_batches([piece.batch for piece in pieces])
@@ -167,7 +171,7 @@ def check_chunk(
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     try:
         schema.validate(frame, lazy=True)
-        if not len(duplicates):
+        if not duplicates:
             return []
     except SchemaErrors:
         pass  # Pandera says that rows fail; which and how many is counted below, without its bound
@@ -205,7 +209,7 @@ def validate(
     schema = build_schema(watermark.midnight(until), phases=wish.validate.experiment_phases, unique=False)
     findings = Findings(wish.validate.failure_cases)
     no_rows = arrow_schema("raw").empty_table().to_pandas(types_mapper=pd.ArrowDtype)
-    for column, check, _ in failing_masks(no_rows, schema, pyarrow.array([], pyarrow.string())):
+    for column, check, _ in failing_masks(no_rows, schema, []):
         findings.counts[column, check] = 0
     days = days_in(raw)
     report_file.parent.mkdir(parents=True, exist_ok=True)

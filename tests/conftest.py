@@ -8,10 +8,12 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import date
@@ -70,21 +72,18 @@ class Database:
         return connection
 
     def run(self, sql: str, values: Any = None) -> list[tuple[Any, ...]]:
-        with self.connect() as connection, connection.cursor() as cursor:
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
             cursor.execute(sql, values)
-            rows = cursor.fetchall() if cursor.description else []
-        connection.close()
-        return rows
+            return cursor.fetchall() if cursor.description else []
 
     def insert(self, *rows: dict[str, Any]) -> None:
         columns = ", ".join(f'"{name}"' for name in NAMES)
-        with self.connect() as connection, connection.cursor() as cursor:
+        with closing(self.connect()) as connection, connection.cursor() as cursor:
             psycopg2.extras.execute_values(
                 cursor,
                 f"INSERT INTO behavioral_events ({columns}) VALUES %s",
                 [[row[name] for name in NAMES] for row in rows],
             )
-        connection.close()
 
     def rows(self, order: str = 'timestamp, id COLLATE "C"') -> list[tuple[Any, ...]]:
         """Every row as psycopg2 reads it one by one, JSON as the database's text: the independent oracle."""
@@ -167,7 +166,10 @@ def server(scratch: Path) -> Iterator[dict[str, str]]:
     patch = pytest.MonkeyPatch()
     patch.setattr(tempfile, "tempdir", str(scratch))
     home = pgserver.private_folder("server")
-    with pgserver.running(home, "tests", lambda where: None) as where:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    with pgserver.running(home, "tests", lambda where: None, port=port, listen_addresses="127.0.0.1") as where:
         hba = home / "data" / "pg_hba.conf"
         hba.write_text("local all locked scram-sha-256\n" + hba.read_text())
         connection = psycopg2.connect(**where)
@@ -193,6 +195,13 @@ def db(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Database:
     database = Database(server, name)
     monkeypatch.setenv("DATABASE_URL", database.url())
     return database
+
+
+@pytest.fixture(scope="session")
+def session_db(server: dict[str, str]) -> Database:
+    """An empty database for tests that only need a server to talk to."""
+    Database(server, "postgres").run("CREATE DATABASE talk")
+    return Database(server, "talk")
 
 
 @pytest.fixture
@@ -275,7 +284,7 @@ def reproduced(scratch: Path) -> Clone:
 
 
 @pytest.fixture
-def clone(reproduced: Clone, scratch: Path, tmp_path: Path) -> Iterator[Clone]:
+def clone(reproduced: Clone, scratch: Path) -> Iterator[Clone]:
     """A copy of the reproduced clone, to do what one likes with."""
     path = Path(tempfile.mkdtemp(prefix="clone ", dir=scratch))
     shutil.copytree(reproduced.path, path, dirs_exist_ok=True, symlinks=True)

@@ -48,7 +48,7 @@ def test_migration_makes_the_contract_s_types() -> None:
     sql = (ROOT / "schemas/migration.sql").read_text(encoding="utf-8")
     table = re.search(r'CREATE TABLE "behavioral_events" \((.*?)CONSTRAINT', sql, re.S)
     assert table
-    made = {name: type_ for name, type_ in re.findall(r'"(\w+)" ("\w+"|\w+(?:\(3\))?)', table[1])}
+    made = dict(re.findall(r'"(\w+)" ("\w+"|\w+(?:\(3\))?)', table[1]))
     names = {"text": "TEXT", "json": "JSONB", "timestamp": "TIMESTAMP(3)", "int": "INTEGER"}
     assert made == {c.name: names.get(c.kind, f'"{c.values}"') for c in COLUMNS}
 
@@ -164,7 +164,9 @@ def test_until_and_phases_are_arguments() -> None:
 
 
 def test_json_valid_looks_at_every_row() -> None:
-    given = pd.Series(["{}", "{", None, '{"a": Infinity}', '"Infinity"'], dtype="string[pyarrow]", index=[3, 1, 4, 1, 5])
+    given = pd.Series(
+        ["{}", "{", None, '{"a": Infinity}', '"Infinity"'], dtype="string[pyarrow]", index=[3, 1, 4, 1, 5]
+    )
     answer = json_valid(given)
     assert answer.tolist()[:2] == [True, False]
     assert answer.tolist()[3:] == [False, True]

@@ -1,0 +1,303 @@
+"""Measure the pipeline against a bare COPY of the same rows, as whole processes, side by side in one run.
+
+Fills a private PostgreSQL with synthetic events, works in a copy of the checkout and removes both in the end. Progress
+goes to stderr; stdout gets Markdown tables. A missed target is a "no" in the last table and no failure: this is a
+measurement, not a test.
+
+Peak memory is ru_maxrss of the process and the children it waited for, in MB of 1,000,000 bytes. Linux counts what the
+parent held when it forked, so this module imports nothing heavy. The server's own memory is nobody's in these tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import quote
+
+from benchmarks.report import (
+    COLD,
+    EMPTY,
+    EXECUTIONS,
+    FLOOR,
+    NO_OP,
+    PLAIN,
+    REFRESH,
+    STAGES,
+    TABLE_LOAD,
+    Results,
+    Run,
+    machine,
+    markdown,
+    targets,
+)
+from schemas.contract import NAMES, TABLE
+from stages import pgserver
+from stages.errors import PipelineError
+
+ROOT = Path(__file__).resolve().parent.parent
+UNTIL = "2025-10-28"
+PLAIN_RUNS = 2  # it takes long and its ratio is far from 1
+PLAIN_ROWS = 2_000_000  # beyond, it may need more memory than there is
+PYTHON_M = [sys.executable, "-m"]
+NOTHING_TO_DO = "Data and pipelines are up to date"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a round measures: a process, how to get ready for it, and what it has to print."""
+
+    name: str
+    command: list[str]
+    cwd: Path
+    prepare: Callable[[], None] = lambda: None
+    expect: str = ""
+    rounds: int = sys.maxsize
+
+
+def environment(url: str) -> dict[str, str]:
+    """The caller's, without what would lead psql, Git or DVC elsewhere; `python` is this one."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "GIT_", "DVC_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    return kept | {"DATABASE_URL": url, "PATH": path}
+
+
+def measure(command: list[str], cwd: Path, env: Mapping[str, str], *, expect: str = "") -> tuple[Run, str]:
+    """Run a process to its end. A failure, or another text than `expect`, ends the bench with its last words."""
+    # DVC's settings and its memory of file hashes, which it else keeps outside the project: cold has to mean cold.
+    own = {f"DVC_{kind}_DIR": str(cwd / ".dvc" / "site") for kind in ("SITE_CACHE", "GLOBAL_CONFIG", "SYSTEM_CONFIG")}
+    # The floor's CSV goes nowhere; what others print is short.
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**env, **own},
+            stdin=subprocess.DEVNULL,
+            stdout=output if Path(command[0]).name != "psql" else subprocess.DEVNULL,
+            stderr=errors,
+            start_new_session=True,  # so that Ctrl-C reaches it once, from here
+        )
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            stop(process)
+            raise
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        errors.seek(0)
+        said, complaint = output.read().decode(errors="replace"), errors.read().decode(errors="replace")
+    if process.returncode or expect not in said:
+        last = "\n".join((complaint.strip() or said.strip()).splitlines()[-15:])
+        raise SystemExit(f"bench: {' '.join(command)[:200]} ended with {process.returncode}:\n{last}")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss, getrusage(2)
+    return Run(seconds, usage.ru_maxrss * unit / 1e6), said
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and its children."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
+
+
+@contextmanager
+def database(rows: int, days: int, skew: float) -> Iterator[tuple[str, list[str]]]:
+    """A server with the synthetic events; yields its URL and the psql command that reaches it."""
+    home = pgserver.private_folder(f"behavioral-events-bench-{os.urandom(4).hex()}")
+    psql: list[str] = []
+
+    def fill(where: dict[str, str]) -> None:
+        print(f"bench: filling PostgreSQL with {rows:,} events", file=sys.stderr)
+        psql.extend([str(pgserver.binaries(home) / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", where["host"]])
+        psql.extend(["-p", where["port"], "-U", where["user"], "-d", where["dbname"]])
+        migration = (ROOT / "schemas" / "migration.sql").read_text(encoding="utf-8")
+        # Indexes and foreign keys after the rows, which takes a third of the time.
+        tables, mark, indexes = migration.partition("-- CreateIndex")
+        events = (ROOT / "benchmarks" / "fill.sql").read_text(encoding="utf-8")
+        # CHECKPOINT, so that the server does not write these rows to disk while others are measured.
+        before = "SET client_min_messages = warning;\nSET maintenance_work_mem = '256MB';\n"
+        script = f"{before}{tables}{events}{mark}{indexes}VACUUM ANALYZE;\nCHECKPOINT;\n"
+        values = {"rows": rows, "days": days, "last_day_rows": round(rows * skew)}
+        options = [part for name, value in values.items() for part in ("-v", f"{name}={value}")]
+        subprocess.run([*psql, *options, "-f", "-"], input=script, text=True, encoding="utf-8", check=True)
+
+    try:
+        with pgserver.running(home, "bench", fill) as where:
+            url = f"postgresql://{where['user']}@localhost/{where['dbname']}"
+            yield f"{url}?host={quote(where['host'], safe='')}&port={where['port']}", psql
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"]
+    command = ["git", *identity, "-c", "core.hooksPath=/dev/null", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(""), check=True, text=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+def working_copy(to: Path, days: int) -> None:
+    """The checkout as it stands, uncommitted files included, as a repository of its own that wants `days` days."""
+    for name in git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0"):
+        if name and (ROOT / name).is_file():
+            (to / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, to / name)
+    params = to / "params.yaml"
+    text, found = re.subn(r"(?m)^  days: \d+$", f"  days: {days}", params.read_text(encoding="utf-8"))
+    if found != 1:
+        raise SystemExit(f"bench: params.yaml has {found} lines such as '  days: 90', expected 1")
+    params.write_text(text, encoding="utf-8")
+    as_table = re.sub(r"(?m)^  strategy: \w+$", "  strategy: table", text)
+    (to / "params-table.yaml").write_text(as_table, encoding="utf-8")
+    commit(to)
+
+
+def empty_project(to: Path) -> None:
+    """Four stages that do next to nothing: what DVC itself takes."""
+    (to / ".dvc").mkdir(parents=True)
+    shutil.copy2(ROOT / ".dvc" / "config", to / ".dvc" / "config")
+    (to / "0.txt").write_text("0\n")
+    stages = [
+        f"  s{n}:\n    cmd: cp {n}.txt {n + 1}.txt\n    deps: [{n}.txt]\n    outs: [{n + 1}.txt]" for n in range(4)
+    ]
+    (to / "dvc.yaml").write_text("\n".join(["stages:", *stages]) + "\n")
+    commit(to)
+
+
+def commit(folder: Path) -> None:
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "What the bench measures")
+
+
+def forget(copy: Path) -> None:
+    """Take from a working copy what a run left: outputs, lock, cache, run cache and DVC's notes."""
+    for name in ("data", ".dvc/cache", ".dvc/tmp", ".dvc/site"):
+        shutil.rmtree(copy / name, ignore_errors=True)
+    (copy / "dvc.lock").unlink(missing_ok=True)
+
+
+def floor_sql(days: int) -> str:
+    columns = ", ".join(f'"{name}"' for name in NAMES)
+    window = f"timestamp >= date '{UNTIL}' - {days} AND timestamp < date '{UNTIL}'"
+    return f"COPY (SELECT {columns} FROM {TABLE} WHERE {window}) TO STDOUT (FORMAT csv)"
+
+
+def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step]:
+    """Everything that one round measures. Cold comes first, because the stages then find files to replace."""
+    copy, empty = folder / "copy", folder / "empty"
+    repro = [*PYTHON_M, "dvc", "repro"]
+    into_table = ["--params", "params-table.yaml", "--database", "../table.duckdb", "--report", "../table.json"]
+    refresh = [*PYTHON_M, "stages.refresh", "--until", UNTIL, "--days", str(days)]
+    steps = [
+        Step(COLD, repro, copy, partial(forget, copy), "Running stage 'load'"),
+        Step(NO_OP, repro, copy, expect=NOTHING_TO_DO),
+        Step(EMPTY, repro, empty, expect=NOTHING_TO_DO),
+        Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
+        Step(REFRESH, refresh, copy, expect="nothing moved"),
+        *(Step(name, [*PYTHON_M, f"stages.{name}"], copy) for name in STAGES),
+        Step(TABLE_LOAD, [*PYTHON_M, "stages.load", *into_table], copy),
+    ]
+    if plain:
+        steps.append(Step(PLAIN, [*PYTHON_M, "benchmarks.plain_way", str(folder)], copy, rounds=PLAIN_RUNS))
+    return steps
+
+
+def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only: bool) -> Results:
+    settings = {"rows": rows, "days": days, "skew": skew, "runs": runs, "memory_only": memory_only}
+    results = Results(dict(settings))
+    with database(rows, days, skew) as (url, psql), tempfile.TemporaryDirectory(prefix="behavioral-events-") as name:
+        folder, env = Path(name), environment(url)
+        working_copy(folder / "copy", days)
+        results.machine = machine(results.settings, server_version(psql, env))
+        print("bench: pinning the source", file=sys.stderr)
+        measure([*PYTHON_M, "stages.refresh", "--until", UNTIL, "--days", str(days)], folder / "copy", env)
+        steps = round_of(folder, psql, days, plain)
+        if memory_only:
+            forget(folder / "copy")
+            steps = [step for step in steps if step.name in STAGES]
+        else:
+            empty_project(folder / "empty")
+            measure([*PYTHON_M, "dvc", "repro"], folder / "empty", env)
+        for number in range(1, runs + 1):
+            for step in (step for step in steps if number <= step.rounds):
+                step.prepare()
+                run, _ = measure(step.command, step.cwd, env, expect=step.expect)
+                results.runs.setdefault(step.name, []).append(run)
+                took = f"{run.seconds:.2f} s, {run.peak_mb:.0f} MB"
+                print(f"bench: round {number}/{runs}: {step.name}: {took}", file=sys.stderr)
+        if not memory_only:
+            for strategy, file in (("view", "data/analytics.duckdb"), ("table", "../table.duckdb")):
+                print(f"bench: example queries, {strategy}", file=sys.stderr)
+                command = [*PYTHON_M, "benchmarks.query_times", file, str(EXECUTIONS)]
+                results.queries[strategy] = json.loads(measure(command, folder / "copy", env)[1])
+    return results
+
+
+def server_version(psql: list[str], env: Mapping[str, str]) -> str:
+    command = [*psql, "-c", "SHOW server_version"]
+    return subprocess.run(command, env=env, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
+def put_away(number: int, _: object) -> None:
+    """The first signal ends the bench in order; further ones do not disturb the cleaning up."""
+    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(other, signal.SIG_IGN)
+    print(f"bench: stopped by {signal.Signals(number).name}; removing what was made", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000, help="events to make; 1,000,000 by default")
+    parser.add_argument("--days", type=int, default=90, help=f"UTC days before {UNTIL} they lie in; 90 by default")
+    parser.add_argument("--skew", type=float, default=0, help="share of the rows that lie in the last day, 0 to 1")
+    parser.add_argument("--runs", type=int, default=5, help="rounds; 5 by default")
+    parser.add_argument(
+        "--plain",
+        action=argparse.BooleanOptionalAction,
+        help=f"measure the plain way too; by default up to {PLAIN_ROWS:,} rows",
+    )
+    parser.add_argument("--memory-only", action="store_true", help="only the four stages, once each")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the raw figures")
+    args = parser.parse_args()
+    if args.rows < 1 or args.days < 1 or args.runs < 1 or not 0 <= args.skew <= 1:
+        parser.error("--rows, --days and --runs are at least 1, --skew lies between 0 and 1")
+    if args.plain is None and args.rows > PLAIN_ROWS:
+        print(f"bench: more than {PLAIN_ROWS:,} rows: without the plain way (--plain measures it)", file=sys.stderr)
+    plain = args.rows <= PLAIN_ROWS if args.plain is None else args.plain
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, put_away)
+    runs = 1 if args.memory_only else args.runs
+    try:
+        results = bench(args.rows, args.days, args.skew, runs, plain, args.memory_only)
+    except PipelineError as error:
+        raise SystemExit(f"bench: error: {error}") from None
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"bench: {Path(error.cmd[0]).name} failed with {error.returncode}; see above") from None
+    print(markdown(results))
+    if args.json:
+        runs_as_json = {name: [vars(run) for run in runs] for name, runs in results.runs.items()}
+        found = {**vars(results), "runs": runs_as_json, "targets": targets(results)}
+        args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""The plain way, to compare with: one pandas.read_sql of the window, the same checks, one Parquet file, one table.
+
+Reads the database that DATABASE_URL names; writes events.parquet and events.duckdb to the folder given.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import sqlalchemy as sa
+
+from schemas.behavioral_events import validate_behavioral_events
+from schemas.contract import NAMES, TABLE
+from stages import source, watermark
+from stages.layout import literal
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    pins = watermark.load(Path("watermark.yaml"))
+    until = watermark.midnight(pins.until)
+    columns = ", ".join(f'"{name}"' for name in NAMES)
+    query = sa.text(f"SELECT {columns} FROM {TABLE} WHERE timestamp >= :begin AND timestamp < :until")
+    with source.connect() as target, target.engine.connect() as connection:
+        window = {"begin": watermark.midnight(min(pins.days)), "until": until}
+        frame = pd.read_sql(query, connection, params=window)
+    validate_behavioral_events(frame, until=until)
+    parquet = folder / "events.parquet"
+    frame.to_parquet(parquet)
+    with duckdb.connect(str(folder / "events.duckdb")) as database:
+        database.execute(f"CREATE OR REPLACE TABLE {TABLE} AS SELECT * FROM read_parquet({literal(str(parquet))})")
+        rows = database.sql(f"SELECT count(*) FROM {TABLE}").fetchall()[0][0]
+    print(f"plain way: {rows:,} rows")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+"""What the bench found, as Markdown tables that can stand in the README, and the targets it is held against."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+STAGES = ("extract", "validate", "export", "load")
+FLOOR, COLD, NO_OP, EMPTY = "COPY to /dev/null (the floor)", "dvc repro, cold", "dvc repro, no-op", "empty DVC, no-op"
+REFRESH, TABLE_LOAD, PLAIN = "refresh", "load (table)", "the plain way"
+EXECUTIONS = 20  # of each query
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process from start to end."""
+
+    seconds: float
+    peak_mb: float
+
+
+@dataclass
+class Results:
+    settings: dict[str, float | bool]
+    machine: str = ""
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    queries: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # strategy, query, milliseconds
+
+    def seconds(self, name: str) -> float:
+        return median(run.seconds for run in self.runs[name])
+
+    def peak(self, name: str) -> float:
+        return max(run.peak_mb for run in self.runs[name])
+
+
+def machine(settings: Mapping[str, float], postgres: str) -> str:
+    """What has to be known about a figure before it is compared with another."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+    cpu_info = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.*)", cpu_info.read_text()) if cpu_info.exists() else None
+    cpu = named[1] if named else platform.processor() or platform.machine()
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("pyarrow", "duckdb", "dvc")]
+    size = f"{settings['rows']:,} rows over {settings['days']} days, skew {settings['skew']:g}"
+    return (
+        f"{cores} cores, {memory:.1f} GB, {cpu}; Python {platform.python_version()}, PostgreSQL {postgres}, "
+        f"{', '.join(versions)}; {size}, {settings['runs']} run{'s' if settings['runs'] != 1 else ''}"
+    )
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table; every column but the first is set to the right."""
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    return "\n".join([f"{title}\n", *("| " + " | ".join(line) + " |" for line in lines)])
+
+
+def process_table(results: Results, title: str, names: list[str]) -> str:
+    rows = []
+    for name in (name for name in names if name in results.runs):
+        times = [run.seconds for run in results.runs[name]]
+        ratio = f"{median(times) / results.seconds(FLOOR):.2f}"
+        span = f"{min(times):.2f} to {max(times):.2f}"
+        rows.append([name, f"{median(times):.2f}", span, ratio, f"{results.peak(name):.0f}"])
+    return table(title, ["process", "median s", "min to max s", "x floor", "peak MB"], rows)
+
+
+def p95(times: list[float]) -> float:
+    """The smallest time that at least 95 % of the executions did not exceed (nearest rank)."""
+    return sorted(times)[-(-len(times) * 95 // 100) - 1]
+
+
+def query_table(results: Results) -> str:
+    rows = []
+    for name in results.queries["view"]:
+        of_both = [results.queries[strategy][name] for strategy in ("view", "table")]
+        rows.append([name, *(f"{f(times):.0f}" for times in of_both for f in (median, p95, lambda all_: all_[0]))])
+    title = f"Example queries, {EXECUTIONS} executions each in one process a strategy, in milliseconds"
+    return table(title, ["query", *(f"{s} {of}" for s in ("view", "table") for of in ("p50", "p95", "first"))], rows)
+
+
+def targets(results: Results) -> list[list[str]]:
+    """Target, limit, measured value, and whether it holds."""
+    found: list[tuple[str, float | None, float, str]] = []
+    if FLOOR in results.runs:
+        floor, cold = results.seconds(FLOOR), results.seconds(COLD)
+        found.append(("extract, times the floor", results.seconds("extract") / floor, 1.4, ".2f"))
+        found.append(("cold dvc repro, times the floor", cold / floor, 6, ".2f"))
+        plain = cold / results.seconds(PLAIN) if PLAIN in results.runs else None
+        found.append(("cold dvc repro, times the plain way", plain, 0.45, ".2f"))
+        no_op = results.seconds(NO_OP) / results.seconds(EMPTY)
+        found.append(("no-op dvc repro, times that of four empty stages", no_op, 1.25, ".2f"))
+    peaks = {name: results.peak(name) for name in (*STAGES, TABLE_LOAD) if name in results.runs}
+    worst = max(peaks, key=lambda name: peaks[name])
+    found.append((f"peak MB of every stage (highest: {worst})", peaks[worst], 350, ".0f"))
+    if results.queries:
+        slowest = max((p95(times), name) for name, times in results.queries["view"].items())
+        found.append((f"p95 ms of every query, view (highest: {slowest[1]})", slowest[0], 200, ".0f"))
+    rows = []
+    for what, value, limit, form in found:
+        measured, met = (
+            ("not measured", "-") if value is None else (format(value, form), "no" if value > limit else "yes")
+        )
+        rows.append([what, f"at most {limit:g}", measured, met])
+    return rows
+
+
+def markdown(results: Results) -> str:
+    parts = [f"**{results.machine}**"]
+    if results.settings["memory_only"]:
+        once = [[name, f"{results.seconds(name):.2f}", f"{results.peak(name):.0f}"] for name in STAGES]
+        parts.append(table("Each stage once, as a process of its own", ["process", "s", "peak MB"], once))
+    else:
+        each = [FLOOR, REFRESH, *STAGES, TABLE_LOAD]
+        parts.append(process_table(results, "Each stage as a process of its own", each))
+        parts.append(process_table(results, "The whole pipeline, and the plain way", [COLD, PLAIN]))
+        parts.append(process_table(results, "Nothing to do", [NO_OP, EMPTY]))
+        parts.append(query_table(results))
+    parts.append(table("Targets", ["target", "limit", "measured", "met"], targets(results)))
+    return "\n\n".join(parts)

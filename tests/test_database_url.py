@@ -1,0 +1,98 @@
+"""DATABASE_URL as Prisma writes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stages.database_url import database_url, parse_url
+from stages.errors import ParamsError
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "host", "password", "query"),
+    [
+        ("postgresql://u:p@h:5433/d?schema=app", "app", "h", "p", {}),
+        ("postgres://u:p@h/d", "public", "h", "p", {}),
+        (
+            "postgresql://u:p@h/d?schema=public&connection_limit=5&pool_timeout=2&pgbouncer=true&socket_timeout=3",
+            "public",
+            "h",
+            "p",
+            {},
+        ),
+        ("postgresql://u:p%40ss%3A%2F%23@h/d", "public", "h", "p@ss:/#", {}),
+        (
+            "postgresql://u@localhost/d?host=/var/run/postgresql",
+            "public",
+            "localhost",
+            None,
+            {"host": "/var/run/postgresql"},
+        ),
+        ("postgresql://u:p@h/d?sslmode=require", "public", "h", "p", {"sslmode": "require"}),
+        (
+            "postgresql://u:p@h/d?sslmode=verify-full&sslrootcert=/ca.pem",
+            "public",
+            "h",
+            "p",
+            {"sslrootcert": "/ca.pem"},
+        ),
+        ("postgresql://u:p@h/d?sslaccept=strict&sslcert=ca.pem", "public", "h", "p", {"sslrootcert": "ca.pem"}),
+        ("postgresql://u:p@[::1]:5432/d", "public", "::1", "p", {}),
+        ("postgresql://u:p@h/d?connect_timeout=3&application_name=x", "public", "h", "p", {"connect_timeout": "3"}),
+    ],
+)
+def test_urls(text: str, schema: str, host: str, password: str | None, query: dict[str, str]) -> None:
+    url, found = parse_url(text)
+    assert (found, url.host, url.password, url.drivername) == (schema, host, password, "postgresql+psycopg2")
+    assert query.items() <= dict(url.query).items()
+    assert not {"schema", "connection_limit", "pgbouncer", "sslaccept"} & set(url.query)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mysql://u:sesame@h/d",
+        "sesame",
+        "postgresql://",
+        "postgresql://u:sesame@open@h/d",
+        "postgresql://u:sesame#1@h/d",
+        "postgresql://u:ses/ame?@h/d",
+        "postgresql://u:p@sesame;rm -rf/d",
+        "postgresql://u:p@h:sesame/d",
+    ],
+)
+def test_what_is_no_url_is_refused_without_being_shown(text: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        parse_url(text)
+    assert "sesame" not in str(caught.value)
+    assert "DATABASE_URL" in str(caught.value)
+
+
+def test_unknown_arguments_are_named_but_not_their_values(capsys: pytest.CaptureFixture[str]) -> None:
+    parse_url("postgresql://u:p@h/d?colour=crimson")
+    said = capsys.readouterr().err
+    assert "colour" in said
+    assert "crimson" not in said
+
+
+def test_environment_then_env_file_then_the_checkout_of_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, checkout = tmp_path / "here", tmp_path / "checkout"
+    here.mkdir()
+    checkout.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    monkeypatch.delenv("DVC_ROOT", raising=False)
+    assert database_url() is None
+    (checkout / ".env").write_text('# comment\nDATABASE_URL="postgresql://checkout/d"\n')
+    monkeypatch.setenv("DVC_ROOT", str(checkout))
+    assert database_url() == "postgresql://checkout/d"
+    (here / ".env").write_text("export DATABASE_URL='postgresql://here/d' # comment\n")
+    assert database_url() == "postgresql://here/d"
+    monkeypatch.setenv("DATABASE_URL", "postgresql://environment/d")
+    assert database_url() == "postgresql://environment/d"
+    monkeypatch.setenv("DATABASE_URL", "")
+    assert database_url() is None

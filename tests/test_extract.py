@@ -1,0 +1,404 @@
+"""extract against a real PostgreSQL: every value as psycopg2 reads it, or a clear error with data/ as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.contract import COLUMNS, NAMES
+from stages.errors import ContractError, DataError, ParamsError, PinError, PipelineError, SourceError
+from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event
+
+NASTY = [
+    "",
+    " ",
+    "\\N",
+    "\\\\N",
+    "NULL",
+    "\\.",
+    "a\tb\nc\r\nd\be\ff\vg",
+    "\n\\.\n",
+    "\\",
+    "\\n",
+    '"',
+    '""",""',
+    "a,b;c|d",
+    "$(touch x) `id` ' -- ;",
+    "Ü ß ñ ł",
+    "日本語テキスト",
+    "👩\u200d👩\u200d👧 🧠",
+    "\ufeffbyte order mark",
+    "\u200e\u202eright to left",
+    "\U0010fffd\uffff\x01\x1f\x7f",
+    "x" * 1_000_000,
+]
+BODIES = [
+    "null",
+    '""',
+    "[]",
+    '{"a": {"b": [1, 2.50, -1e-7, true, null, "\\"\\\\\\n\\t\\u0001"]}}',
+    '{"n": ' + "9" * 300 + "}",
+    '{"deep": ' + "[" * 200 + "]" * 200 + "}",
+    json.dumps({"text": NASTY[:-1]}),
+    json.dumps({"big": "y" * 1_000_000}),
+    json.dumps({"🧠": "日本語", "": 0}, ensure_ascii=False),
+]
+
+
+def nasty_rows() -> list[dict[str, Any]]:
+    first = UNTIL - timedelta(days=2)
+    rows = [event(contentType=text, difficultyLevel=text[::-1], contextMetadataId=None) for text in NASTY]
+    rows += [event(eventData=body) for body in BODIES]
+    rows += [event(timestamp=f"{first} 00:00:00"), event(timestamp=f"{UNTIL - timedelta(days=1)} 23:59:59.999")]
+    rows += [event(timestamp=f"{first} 23:59:59.999"), event(timestamp=f"{UNTIL - timedelta(days=1)} 00:00:00")]
+    rows += [event(randomizationSeed=n, dayOfWeek=0) for n in (-(2**31), 2**31 - 1, 0, -1)]
+    rows += [event(userId=f"c{n:024d}", completionQuality="RUSHED", engagementLevel="HIGH") for n in range(50)]
+    return rows
+
+
+def outside_rows() -> list[dict[str, Any]]:
+    stamps = ("2025-10-25 23:59:59.999", "2025-10-28 00:00:00", "infinity", "-infinity", "0001-01-01", "9999-12-31")
+    return [event(timestamp=stamp) for stamp in stamps]
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def extracted_rows(work: Work) -> list[tuple[Any, ...]]:
+    """All rows of data/raw by pyarrow, in the order of the files."""
+    tables = [pq.read_table(path) for path in sorted(work.raw.glob("*/*.parquet"))]
+    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+
+
+def test_every_value_is_what_psycopg2_reads(db: Database, work: Work) -> None:
+    db.insert(*nasty_rows())
+    everything = db.rows()
+    db.insert(*outside_rows())
+    work.refresh()
+    work.extract()
+    assert extracted_rows(work) == everything
+    report = json.loads(work.extracted.read_text())
+    assert report["rows"] == len(everything)
+    assert [day["day"] for day in report["by_day"]] == ["2025-10-26", "2025-10-27"]
+    assert sum(day["rows"] for day in report["by_day"]) == len(everything)
+
+
+def test_no_zone_of_server_role_session_or_client_moves_a_time(
+    db: Database, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.insert(*(event(timestamp=f"2025-10-26 0{hour}:30:00.001") for hour in range(5)))
+    work.refresh()
+    work.extract()
+    before = files(work.raw)
+    db.run(f"ALTER DATABASE {db.name} SET timezone = 'America/New_York'")
+    db.run(f"ALTER DATABASE {db.name} SET datestyle = 'German, DMY'")
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    monkeypatch.setenv("PGTZ", "Pacific/Chatham")
+    monkeypatch.setenv("PGDATESTYLE", "SQL")
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    work.extract()
+    assert files(work.raw) == before
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (7, 3), (10_000_000, 8)])
+def test_batch_size_and_workers_change_no_byte(db: Database, work: Work, batch_size: int, workers: int) -> None:
+    db.insert(*nasty_rows())
+    work.refresh()
+    work.extract()
+    before = files(work.raw)
+    report = work.extracted.read_text()
+    work.set(extract__batch_size=batch_size, extract__workers=workers)
+    work.extract()
+    assert files(work.raw) == before
+    assert work.extracted.read_text() == report
+
+
+def test_the_physical_order_of_rows_changes_no_byte(db: Database, work: Work) -> None:
+    db.insert(*(event(id=f"c{c}" + "0" * 23) for c in "abz019"))
+    work.refresh()
+    work.extract()
+    before = files(work.raw)
+    pins = work.watermark.read_text()
+    db.run("CREATE TABLE shuffled AS SELECT * FROM behavioral_events ORDER BY md5(id)")
+    db.run("TRUNCATE behavioral_events")
+    db.run("INSERT INTO behavioral_events SELECT * FROM shuffled")
+    work.refresh()
+    work.extract()
+    assert files(work.raw) == before
+    assert work.watermark.read_text() == pins
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (USER_A, [USER_A]),
+        ([USER_A, USER_C], [USER_A, USER_C]),
+        (USER_B, [USER_B]),
+        ([USER_C], [USER_C]),
+        ("c" + "9" * 24, []),
+    ],
+)
+def test_user_filter(db: Database, work: Work, wanted: object, expected: list[str]) -> None:
+    db.insert(*(event(userId=user) for user in (USER_A, USER_B, USER_C, USER_A)))
+    work.refresh()
+    work.set(extract__user_id=wanted)
+    work.extract()
+    rows = extracted_rows(work)
+    assert [row[0] for row in rows] == [row[0] for row in db.rows() if row[1] in expected]
+    assert json.loads(work.extracted.read_text())["rows"] == len(rows)
+
+
+def test_an_empty_window_gives_files_without_rows_and_a_notice(
+    db: Database, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work.all()
+    assert extracted_rows(work) == []
+    assert len(list(work.raw.glob("*/*.parquet"))) == len(list(work.out.glob("*/*.parquet"))) == 2
+    assert "the window holds no rows" in capsys.readouterr().err
+
+
+def test_the_schema_of_the_url_is_where_the_table_is(db: Database, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.insert(event())
+    db.run('CREATE SCHEMA "The App"; ALTER TABLE behavioral_events SET SCHEMA "The App"')
+    with pytest.raises(ContractError, match="no table behavioral_events in schema public"):
+        work.refresh()
+    monkeypatch.setenv("DATABASE_URL", db.url(schema="The%20App", connection_limit="1", pgbouncer="true"))
+    work.refresh()
+    work.extract()
+    assert len(extracted_rows(work)) == 1
+
+
+def fails(work: Work, kind: type[PipelineError], *said: str) -> None:
+    """extract fails with a message that says all of this, and everything in data/ is as it was."""
+    before = files(work.root)
+    with pytest.raises(kind) as caught:
+        work.extract()
+    message = str(caught.value)
+    assert [word for word in (*said, "where:", "expected:", "next:") if word not in message] == []
+    assert files(work.root) == before
+
+
+@pytest.fixture
+def extracted(db: Database, work: Work) -> Work:
+    """A project with a good extract of two rows."""
+    db.insert(event(timestamp="2025-10-26 12:00:00"), event())
+    work.refresh()
+    work.extract()
+    return work
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"', ["timeOfDay", "no such column", "integer"]),
+        ('ALTER TABLE behavioral_events RENAME "timeOfDay" TO "hour"', ["timeOfDay", "no such column"]),
+        ('ALTER TABLE behavioral_events ALTER "timeOfDay" TYPE bigint', ["timeOfDay", "integer", "bigint"]),
+        (
+            "ALTER TABLE behavioral_events ALTER timestamp TYPE timestamptz",
+            ["timestamp(3) without time zone", "timestamp with time zone"],
+        ),
+        ("ALTER TABLE behavioral_events ALTER timestamp TYPE timestamp(6)", ["timestamp(3)", "timestamp(6)"]),
+        ('ALTER TABLE behavioral_events ALTER "eventData" TYPE json', ["eventData", "jsonb", "json"]),
+        ('ALTER TABLE behavioral_events ALTER "eventType" TYPE text', ["eventType", 'enum "EventType"', "text"]),
+        ("DROP TABLE behavioral_events", ["no table behavioral_events"]),
+    ],
+)
+def test_drift_is_named_with_both_types(db: Database, extracted: Work, change: str, said: list[str]) -> None:
+    db.run(change)
+    fails(extracted, ContractError, *said)
+
+
+def test_all_differences_are_listed_at_once(db: Database, extracted: Work) -> None:
+    db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay", ALTER "dayOfWeek" TYPE text')
+    fails(extracted, ContractError, "timeOfDay", "dayOfWeek")
+
+
+def test_what_only_the_database_knows_is_a_notice(
+    db: Database, extracted: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db.run('ALTER TABLE behavioral_events ADD COLUMN "streak" int DEFAULT 7')
+    db.run("""ALTER TYPE "EventType" ADD VALUE 'NOTE_TAKEN'""")
+    before = files(extracted.raw)
+    extracted.extract()
+    said = capsys.readouterr().err
+    assert "streak" in said
+    assert "NOTE_TAKEN" in said
+    assert files(extracted.raw) == before
+
+
+def test_views_and_partitioned_tables_are_read_like_tables(db: Database, extracted: Work) -> None:
+    before = files(extracted.raw)
+    db.run("ALTER TABLE behavioral_events RENAME TO stored; CREATE VIEW behavioral_events AS SELECT * FROM stored")
+    extracted.extract()
+    assert files(extracted.raw) == before
+    db.run("DROP VIEW behavioral_events; CREATE TABLE behavioral_events (LIKE stored) PARTITION BY RANGE (timestamp)")
+    db.run("CREATE TABLE p PARTITION OF behavioral_events DEFAULT")
+    db.run("INSERT INTO behavioral_events SELECT * FROM stored")
+    extracted.extract()
+    assert files(extracted.raw) == before
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM behavioral_events WHERE timestamp < '2025-10-27'", "late"])
+def test_counts_that_differ_from_the_pin(db: Database, extracted: Work, sql: str) -> None:
+    if sql == "late":
+        db.insert(event(timestamp="2025-10-26 00:00:00"))
+    else:
+        db.run(sql)
+    fails(extracted, PinError, "2025-10-26: pinned 1, now", "python -m stages.refresh")
+    extracted.refresh()
+    extracted.extract()
+    assert len(extracted_rows(extracted)) == len(db.rows())
+
+
+def test_the_pin_is_checked_with_a_user_filter_too(db: Database, extracted: Work) -> None:
+    extracted.set(extract__user_id=USER_A)
+    extracted.extract()
+    db.insert(event(userId=USER_B))
+    fails(extracted, PinError, "2025-10-27: pinned 1, now 2")
+
+
+def test_an_unpinned_day(extracted: Work) -> None:
+    extracted.set(extract__days=3)
+    fails(extracted, PinError, "1 of 3 days are not pinned", "--days 3")
+
+
+def test_rows_lost_on_the_way_are_noticed(db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no real server does: one message of the COPY goes missing. The only double here is the dropped line."""
+    from stages import source
+
+    real = source.copy_day
+
+    class Leaky:
+        def __init__(self, into: Any) -> None:
+            self.into, self.lines = into, 0
+
+        def write(self, line: bytes) -> None:
+            self.lines += 1
+            if self.lines != 2:
+                self.into.write(line)
+
+    db.insert(event(), event())
+    extracted.refresh()
+    monkeypatch.setattr(source, "copy_day", lambda c, s, d, u, into: real(c, s, d, u, Leaky(into)))
+    fails(extracted, DataError, "2025-10-27: PostgreSQL counted 3 rows and 2 arrived")
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "said"),
+    [
+        ("postgresql://u:secret-word@127.0.0.1:1/d", SourceError, "Connection refused"),
+        ("postgresql://u:secret-word@host.invalid/d", SourceError, "host.invalid"),
+        ("LOCKED", SourceError, "password authentication failed"),
+        ("NO_DATABASE", SourceError, "does not exist"),
+        ("NO_TLS", SourceError, "SSL"),
+        ("mysql://u:secret-word@h/d", ParamsError, "postgresql://"),
+    ],
+)
+def test_a_source_that_can_not_be_read(
+    db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch, url: str, kind: type[PipelineError], said: str
+) -> None:
+    urls = {
+        "LOCKED": db.url(user="locked", password="secret-word"),
+        "NO_DATABASE": db.url(password="secret-word").replace(f"/{db.name}?", "/no_such_database?"),
+        "NO_TLS": f"postgresql://postgres:secret-word@127.0.0.1:{db.where['port']}/{db.name}?sslmode=require",
+    }
+    monkeypatch.setenv("DATABASE_URL", urls.get(url, url))
+    before = files(extracted.root)
+    with pytest.raises(kind) as caught:
+        extracted.extract()
+    assert said in str(caught.value)
+    assert "secret-word" not in str(caught.value)
+    assert files(extracted.root) == before
+
+
+def test_row_level_security_is_an_error_and_never_a_shorter_export(
+    db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.run("CREATE ROLE reader_rls LOGIN; GRANT SELECT ON behavioral_events TO reader_rls")
+    db.run("ALTER TABLE behavioral_events ENABLE ROW LEVEL SECURITY")
+    db.run(f"CREATE POLICY own ON behavioral_events USING (\"userId\" = '{USER_B}')")
+    monkeypatch.setenv("DATABASE_URL", db.url(user="reader_rls"))
+    fails(extracted, SourceError, "row-level security", "BYPASSRLS")
+    db.run("ALTER ROLE reader_rls BYPASSRLS")
+    extracted.extract()
+    assert len(extracted_rows(extracted)) == 2
+    db.run(
+        "ALTER TABLE behavioral_events DISABLE ROW LEVEL SECURITY; REVOKE SELECT ON behavioral_events FROM reader_rls"
+    )
+    fails(extracted, SourceError, "permission denied", "GRANT SELECT")
+    db.run("DROP ROLE reader_rls")
+
+
+def test_a_data_folder_that_can_not_be_written(extracted: Work) -> None:
+    (extracted.root / "blocked").write_text("a file, no folder")
+    done = run_extract(extracted, "blocked/raw")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "next:" in done.stderr
+
+
+def run_extract(work: Work, out: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "stages.extract", "--out", out],
+        cwd=work.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_run_with_nothing_published_and_no_connection_left(
+    db: Database, extracted: Work, number: signal.Signals
+) -> None:
+    before = files(extracted.raw)
+    with closing(db.connect()) as blocker, blocker.cursor() as cursor:
+        blocker.autocommit = False
+        # The COPY waits for this lock, so the signal arrives in the middle of the run.
+        cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stages.extract"],
+            cwd=extracted.root,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+        while process.poll() is None and db.run(waiting, [db.name]) == [(0,)]:
+            pass
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    assert "nothing was published" in err
+    assert "Traceback" not in err
+    assert files(extracted.raw) == before
+    assert not list(extracted.raw.parent.glob(".*"))
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+    while db.run(others, [db.name]) != [(0,)]:
+        pass
+
+
+def test_columns_are_selected_by_name_not_by_position(db: Database, extracted: Work) -> None:
+    before = files(extracted.raw)
+    order = ", ".join(f'"{name}"' for name in reversed(NAMES))
+    db.run(f"CREATE TABLE turned AS SELECT {order} FROM behavioral_events; DROP TABLE behavioral_events")
+    db.run("ALTER TABLE turned RENAME TO behavioral_events")
+    for column in COLUMNS:
+        if column.kind == "timestamp":
+            db.run("ALTER TABLE behavioral_events ALTER timestamp TYPE timestamp(3)")
+    extracted.extract()
+    assert files(extracted.raw) == before

@@ -1,0 +1,179 @@
+"""validate on rows that a database without constraints let in: exact counts, bounded cases, both modes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from schemas.contract import NAMES
+from stages.errors import DataError, RowsInvalidError
+from tests.conftest import Database, Work, cuid, event
+from tests.test_extract import extracted_rows, files
+
+INVALID: list[tuple[dict[str, Any], str, str]] = [
+    ({"id": "no-cuid"}, "id", "str_matches"),
+    ({"id": "C" + "0" * 24}, "id", "str_matches"),
+    ({"userId": ""}, "userId", "str_matches"),
+    ({"eventType": "NOTE_TAKEN"}, "eventType", "isin"),
+    ({"dayOfWeek": 7}, "dayOfWeek", "in_range"),
+    ({"dayOfWeek": -1}, "dayOfWeek", "in_range"),
+    ({"sessionPerformanceScore": 101}, "sessionPerformanceScore", "in_range"),
+    ({"timeOfDay": 24}, "timeOfDay", "in_range"),
+    ({"experimentPhase": "baseline_3"}, "experimentPhase", "isin"),
+    ({"experimentPhase": ""}, "experimentPhase", "isin"),
+    ({"userId": None}, "userId", "not_nullable"),
+    ({"eventData": None}, "eventData", "not_nullable"),
+    ({"eventType": None}, "eventType", "not_nullable"),
+]
+
+
+@pytest.fixture
+def lax(db: Database, work: Work) -> Database:
+    """The app's table without its constraints, and with an enum value that the contract does not know."""
+    db.run("""ALTER TYPE "EventType" ADD VALUE 'NOTE_TAKEN'""")
+    db.run("ALTER TABLE behavioral_events DROP CONSTRAINT behavioral_events_pkey")
+    for name in ("id", "userId", "eventType", "eventData"):
+        db.run(f'ALTER TABLE behavioral_events ALTER "{name}" DROP NOT NULL')
+    return db
+
+
+def read(path: Any) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def prepare(work: Work) -> None:
+    work.refresh()
+    work.extract()
+
+
+@pytest.mark.parametrize(("values", "column", "check"), INVALID)
+def test_each_rule_is_counted_and_its_case_shown(
+    lax: Database, work: Work, values: dict[str, Any], column: str, check: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = event(**values)
+    lax.insert(event(), bad, event())
+    prepare(work)
+    with pytest.raises(RowsInvalidError, match=f"1 row of 3 break the contract: {column}.{check} \\(1\\)"):
+        work.validate()
+    report = read(work.verdict)
+    assert report["failures"] == {column: {check: 1}}
+    assert (report["rows"], report["failed_rows"], report["passed"]) == (3, 1, False)
+    with work.failures.open(encoding="utf-8", newline="") as file:
+        cases = list(csv.DictReader(file))
+    assert [(case["event_date"], case["id"], case["column"], case["check"]) for case in cases] == [
+        ("2025-10-27", bad["id"], column, check)
+    ]
+    assert cases[0]["value"] == ("" if values[column] is None else str(values[column]))
+    said = capsys.readouterr().err
+    assert f"{column} fails {check}" in said
+    assert str(work.failures) in said
+
+
+def test_duplicate_ids_are_seen_across_days_and_batches(lax: Database, work: Work) -> None:
+    twice, thrice = cuid(), cuid()
+    lax.insert(event(id=twice, timestamp="2025-10-26 00:00:00"), *(event() for _ in range(40)), event(id=twice))
+    lax.insert(*(event(id=thrice) for _ in range(3)), event(id=None), event(id=None))
+    work.set(extract__batch_size=7, validate__mode="quarantine")
+    prepare(work)
+    work.validate()
+    assert read(work.verdict)["failures"] == {"id": {"unique": 5, "not_nullable": 2}}
+    assert {row["id"] for row in pq.read_table(work.quarantine).to_pylist()} == {twice, thrice, None}
+
+
+def test_counts_are_exact_where_cases_are_bounded(
+    lax: Database, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lax.insert(*(event(dayOfWeek=9, timeOfDay=99) for _ in range(250)), event())
+    work.set(validate__failure_cases=20, extract__batch_size=100)
+    prepare(work)
+    with pytest.raises(RowsInvalidError):
+        work.validate()
+    assert read(work.verdict)["failures"] == {"dayOfWeek": {"in_range": 250}, "timeOfDay": {"in_range": 250}}
+    assert read(work.verdict)["failed_rows"] == 250
+    assert len(work.failures.read_text().splitlines()) == 1 + 2 * 20
+    assert capsys.readouterr().err.count(" fails in_range") == 10
+
+
+def test_strict_leaves_the_last_export_and_database_as_they_were(lax: Database, work: Work) -> None:
+    lax.insert(event())
+    work.all()
+    before = files(work.out), work.database.read_bytes()
+    lax.insert(event(dayOfWeek=9))
+    prepare(work)
+    with pytest.raises(RowsInvalidError, match=r"validate\.mode"):
+        work.validate()
+    with pytest.raises(DataError, match="does not vouch"):
+        work.export()
+    assert (files(work.out), work.database.read_bytes()) == before
+
+
+def test_quarantine_moves_whole_rows_and_every_count_adds_up(lax: Database, work: Work) -> None:
+    bad = [event(**values) for values, _, _ in INVALID]
+    good = [event(eventData='{"n": 1}') for _ in range(30)]
+    both = event(dayOfWeek=8, timeOfDay=77)
+    lax.insert(*good[:10], *bad, *good[10:], both)
+    work.set(validate__mode="quarantine", extract__batch_size=5)
+    work.all()
+    everything = {row[0]: row for row in extracted_rows(work)}
+    kept = pq.read_table(work.quarantine).to_pylist()
+    assert {row["id"] for row in kept} == {row["id"] for row in [*bad, both]}
+    for row in kept:
+        assert tuple(row[name] for name in NAMES) == everything[row["id"]]
+    assert next(row["failed_checks"] for row in kept if row["id"] == both["id"]) == (
+        "dayOfWeek.in_range, timeOfDay.in_range"
+    )
+    exported = [tuple(r.values()) for path in sorted(work.out.glob("*/*")) for r in pq.read_table(path).to_pylist()]
+    assert exported == [row for row in extracted_rows(work) if row[0] in {row["id"] for row in good}]
+    loaded = read(work.loaded)
+    assert (loaded["postgres"], loaded["raw"], loaded["quarantine"], loaded["export"], loaded["duckdb"]) == (
+        len(everything),
+        len(everything),
+        len(bad) + 1,
+        30,
+        30,
+    )
+    assert read(work.verdict)["failed_rows"] == len(bad) + 1
+
+
+def test_an_emptied_quarantine_after_the_rows_were_mended(lax: Database, work: Work) -> None:
+    lax.insert(event(dayOfWeek=9))
+    work.set(validate__mode="quarantine")
+    work.all()
+    lax.run('UPDATE behavioral_events SET "dayOfWeek" = 3')
+    work.all()
+    assert pq.read_table(work.quarantine).num_rows == 0
+    assert read(work.verdict)["passed"]
+    assert read(work.loaded)["export"] == 1
+
+
+def test_rows_too_old_for_the_contract(db: Database, work: Work) -> None:
+    db.insert(event(timestamp="2020-10-27 23:59:59.999"), event(timestamp="2020-10-28 00:00:00"))
+    work.set(extract__days=1828)
+    prepare(work)
+    with pytest.raises(RowsInvalidError, match=r"1 row of 2 .* timestamp\.timestamp_not_old \(1\)"):
+        work.validate()
+
+
+def test_phases_are_a_param(db: Database, work: Work) -> None:
+    db.insert(event(experimentPhase="washout"))
+    prepare(work)
+    with pytest.raises(RowsInvalidError, match=r"experimentPhase\.isin"):
+        work.validate()
+    work.set(validate__experiment_phases=["washout"])
+    work.validate()
+
+
+def test_json_that_no_database_would_give_is_found(db: Database, work: Work) -> None:
+    """A raw file that somebody altered: the type is right, the text is no JSON."""
+    db.insert(event(), event())
+    prepare(work)
+    path = sorted(work.raw.glob("*/*.parquet"))[-1]
+    table = pq.read_table(path)
+    broken = table.set_column(3, table.schema.field(3), [["{", "[1,]"]])
+    pq.write_table(broken, path)
+    with pytest.raises(RowsInvalidError, match=r"eventData\.json_valid \(2\)"):
+        work.validate()
