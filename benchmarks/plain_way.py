@@ -1,5 +1,8 @@
 """The plain way, to compare with: one pandas.read_sql of the window, the same checks, one Parquet file, one table.
 
+Nothing is cast: psycopg2 makes a dict of every eventData, and the file holds structs. Casting it to text in the SELECT
+took 3.0 s instead of 4.1 for 50,000 rows.
+
 Reads the database that DATABASE_URL names; writes events.parquet and events.duckdb to the folder given.
 """
 

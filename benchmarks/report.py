@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from stages.progress import count
+
 STAGES = ("extract", "validate", "export", "load")
 FLOOR, COLD, NO_OP, EMPTY = "COPY to /dev/null (the floor)", "dvc repro, cold", "dvc repro, no-op", "empty DVC, no-op"
 REFRESH, TABLE_LOAD, PLAIN = "refresh", "load (table)", "the plain way"
 EXECUTIONS = 20  # of each query
+NO_OPS = 3  # a round: short, so that noise is a large part of each
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,10 @@ def machine(settings: Mapping[str, float], postgres: str) -> str:
     named = re.search(r"model name\s*: (.*)", cpu_info.read_text()) if cpu_info.exists() else None
     cpu = named[1] if named else platform.processor() or platform.machine()
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("pyarrow", "duckdb", "dvc")]
-    size = f"{settings['rows']:,} rows over {settings['days']} days, skew {settings['skew']:g}"
+    size = f"{count(int(settings['rows']), 'row')} over {count(int(settings['days']), 'day')}"
     return (
         f"{cores} cores, {memory:.1f} GB, {cpu}; Python {platform.python_version()}, PostgreSQL {postgres}, "
-        f"{', '.join(versions)}; {size}, {settings['runs']} run{'s' if settings['runs'] != 1 else ''}"
+        f"{', '.join(versions)}; {size}, skew {settings['skew']:g}, {count(int(settings['runs']), 'run')}"
     )
 
 
@@ -119,7 +122,7 @@ def markdown(results: Results) -> str:
         each = [FLOOR, REFRESH, *STAGES, TABLE_LOAD]
         parts.append(process_table(results, "Each stage as a process of its own", each))
         parts.append(process_table(results, "The whole pipeline, and the plain way", [COLD, PLAIN]))
-        parts.append(process_table(results, "Nothing to do", [NO_OP, EMPTY]))
+        parts.append(process_table(results, f"Nothing to do, {NO_OPS} times a round", [NO_OP, EMPTY]))
         parts.append(query_table(results))
     parts.append(table("Targets", ["target", "limit", "measured", "met"], targets(results)))
     return "\n\n".join(parts)

