@@ -1,0 +1,66 @@
+"""The example queries run on the view and on the table, from any directory, and say what independent counts say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT, Clone
+
+QUERIES = sorted((ROOT / "queries").glob("*.sql"))
+
+
+@pytest.mark.parametrize("strategy", ["view", "table"])
+def test_all_queries_answer_from_any_directory(clone: Clone, tmp_path: Path, strategy: str) -> None:
+    if strategy == "table":
+        (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("strategy: view", "strategy: table"))
+        clone.run("python", "-m", "stages.load")
+    done = subprocess.run(
+        ["python", "-m", "stages.queries"],
+        cwd=tmp_path,
+        env={**clone.env, "PYTHONPATH": str(clone.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [name for name in re.findall(r"^-- (\w+\.sql):", done.stdout, re.M)] == [path.name for path in QUERIES]
+    assert "0 rows in" not in re.sub(r"\d0 rows in", "", done.stdout)
+    assert len(re.findall(r"rows in \d+ ms", done.stdout)) == len(QUERIES)
+
+
+def test_events_per_day_are_the_files_rows(reproduced: Clone) -> None:
+    printed = reproduced.run(
+        "python", "-m", "stages.queries", "SELECT sum(events) AS n FROM (" + sql("events_per_day") + ")"
+    ).stdout
+    rows = sum(pq.ParquetFile(p).metadata.num_rows for p in reproduced.path.glob("data/export/*/*/*.parquet"))
+    assert str(rows) in printed
+
+
+def sql(name: str) -> str:
+    return (ROOT / "queries" / f"{name}.sql").read_text(encoding="utf-8").strip().rstrip(";")
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [("SELECT nonsense", "DuckDB refused the query"), ("missing.sql", "there is no file missing.sql")],
+)
+def test_a_query_that_can_not_be_run(reproduced: Clone, argument: str, said: str) -> None:
+    failed = reproduced.run("python", "-m", "stages.queries", argument, ok=False)
+    assert failed.returncode == 2
+    assert said in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_queries_before_the_first_run_say_what_to_do(reproduced: Clone, tmp_path: Path) -> None:
+    (tmp_path / "stages").symlink_to(ROOT / "stages")
+    (tmp_path / "schemas").symlink_to(ROOT / "schemas")
+    code = "from stages import queries; import pathlib; queries.connect(pathlib.Path('.'))"
+    failed = subprocess.run(
+        ["python", "-c", code], cwd=tmp_path, env=reproduced.env, capture_output=True, text=True, check=False
+    )
+    assert "DataError: there is no data/analytics.duckdb" in failed.stderr
+    assert "make repro" in failed.stderr
