@@ -45,8 +45,8 @@ from benchmarks.report import (
     targets,
 )
 from schemas.contract import NAMES, TABLE
-from stages import pgserver
-from stages.errors import PipelineError
+from stages.shared.errors import PipelineError
+from stages.source import pgserver
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL = "2025-10-28"

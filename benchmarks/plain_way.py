@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from schemas.behavioral_events import validate_behavioral_events
 from schemas.contract import NAMES, TABLE
-from stages import source, watermark
-from stages.layout import literal
+from stages.shared import watermark
+from stages.shared.layout import literal
+from stages.source import postgres
 
 
 def main() -> None:
@@ -27,7 +28,7 @@ def main() -> None:
     until = watermark.midnight(pins.until)
     columns = ", ".join(f'"{name}"' for name in NAMES)
     query = sa.text(f"SELECT {columns} FROM {TABLE} WHERE timestamp >= :begin AND timestamp < :until")
-    with source.connect() as target, target.engine.connect() as connection:
+    with postgres.connect() as target, target.engine.connect() as connection:
         window = {"begin": watermark.midnight(min(pins.days)), "until": until}
         frame = pd.read_sql(query, connection, params=window)
     validate_behavioral_events(frame, until=until)

@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.contract import NAMES, arrow_schema
-from stages import params
-from stages.errors import DataError, run
-from stages.layout import day_path, days_in, glob, literal, replacing
-from stages.parquet import DayWriter, batches, open_day
-from stages.progress import Progress, count
+from stages.shared import params
+from stages.shared.errors import DataError, run
+from stages.shared.layout import day_path, days_in, glob, literal, replacing
+from stages.shared.parquet import DayWriter, batches, open_day
+from stages.shared.progress import Progress, count
 
 # Files written side by side; each holds one row group. It changes no byte.
 THREADS = min(os.cpu_count() or 1, 4)

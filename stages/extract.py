@@ -17,13 +17,14 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from schemas.contract import arrow_schema
-from stages import params, source, watermark
-from stages.catalog import check_contract
-from stages.errors import DataError, PinError, run
-from stages.layout import day_path, replacing
-from stages.parquet import DayWriter
-from stages.pgcopy import Decoder
-from stages.progress import Progress, count
+from stages.shared import params, watermark
+from stages.shared.errors import DataError, PinError, run
+from stages.shared.layout import day_path, replacing
+from stages.shared.parquet import DayWriter
+from stages.shared.progress import Progress, count
+from stages.source import postgres
+from stages.source.catalog import check_contract
+from stages.source.pgcopy import Decoder
 
 
 def check_pins(pins: Mapping[date, watermark.Day], counted: Mapping[date, int], where: str) -> None:
@@ -73,7 +74,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
 
     expected = None if wish.user_id else sum(pin.rows for pin in pins.values())
     with (
-        source.connect() as target,
+        postgres.connect() as target,
         replacing(out) as staging,
         Progress("extract", "rows", expected) as progress,
     ):
@@ -83,7 +84,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
             for notice in check_contract(connection, target):
                 print(f"extract: notice: {notice}", file=sys.stderr)
             end = days[-1] + timedelta(days=1)
-            counts = source.day_counts(connection, target.schema, days[0], end, wish.user_id)
+            counts = postgres.day_counts(connection, target.schema, days[0], end, wish.user_id)
             check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target.name)
             return {day: chosen for day, (_, chosen) in counts.items()}
 
@@ -95,12 +96,12 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
                     progress.add(batch.num_rows)
 
                 decoder = Decoder(wish.batch_size, schema, write)
-                sent = source.copy_day(connection, target.schema, day, wish.user_id, decoder)
+                sent = postgres.copy_day(connection, target.schema, day, wish.user_id, decoder)
                 decoder.finish()
             check_arrived({day: sent}, {day: writer.rows}, target.name)
             return sent
 
-        counted, arrived = source.per_day(target, days, wish.workers, count_days, copy)
+        counted, arrived = postgres.per_day(target, days, wish.workers, count_days, copy)
         check_arrived(counted, arrived, target.name)
 
     report_file.write_text(json.dumps(report(days, counted), indent=2) + "\n", encoding="utf-8")

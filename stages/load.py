@@ -15,10 +15,10 @@ from typing import Any
 import duckdb
 
 from schemas.contract import NAMES, TABLE
-from stages import params
-from stages.errors import DataError, run
-from stages.layout import glob, literal, replacing_file
-from stages.progress import count
+from stages.shared import params
+from stages.shared.errors import DataError, run
+from stages.shared.layout import glob, literal, replacing_file
+from stages.shared.progress import count
 
 # The oldest storage format that holds the file's content: it opens in DuckDB 1.2 and later, and a file that holds only
 # a view then has the same bytes every time.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stages import params, watermark
-from stages.errors import run
+from stages.shared import params, watermark
+from stages.shared.errors import run
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import duckdb
 
-from stages.errors import DataError, ParamsError, run
-from stages.layout import literal
+from stages.shared.errors import DataError, ParamsError, run
+from stages.shared.layout import literal
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_SHOWN = 12

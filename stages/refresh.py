@@ -14,11 +14,12 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from stages import params, source, watermark
-from stages.catalog import check_contract
-from stages.errors import ParamsError, run
-from stages.progress import Progress, count
-from stages.watermark import Day, Watermark
+from stages.shared import params, watermark
+from stages.shared.errors import ParamsError, run
+from stages.shared.progress import Progress, count
+from stages.shared.watermark import Day, Watermark
+from stages.source import postgres
+from stages.source.catalog import check_contract
 
 # Days that are listed one by one before the rest is only counted.
 LISTED = 10
@@ -49,7 +50,7 @@ def moved(old: Watermark | None, new: Watermark) -> list[str]:
     ]
 
 
-def look(target: source.Target, days: Sequence[date], workers: int) -> dict[date, Day]:
+def look(target: postgres.Target, days: Sequence[date], workers: int) -> dict[date, Day]:
     """Rows and digest of each day, all in one snapshot."""
 
     def check(connection: sa.Connection) -> None:
@@ -57,18 +58,18 @@ def look(target: source.Target, days: Sequence[date], workers: int) -> dict[date
             print(f"refresh: notice: {notice}", file=sys.stderr)
 
     def digest(connection: sa.Connection, day: date) -> Day:
-        pin = Day(*source.day_digest(connection, target.schema, day))
+        pin = Day(*postgres.day_digest(connection, target.schema, day))
         progress.add(1)
         return pin
 
     with Progress("refresh", "days", len(days)) as progress:
-        _, pins = source.per_day(target, days, workers, check, digest)
+        _, pins = postgres.per_day(target, days, workers, check, digest)
     return {day: pins[day] for day in days}
 
 
-def _default_until(target: source.Target) -> date:
+def _default_until(target: postgres.Target) -> date:
     if target.embedded:
-        from stages import sample
+        from stages.source import sample
 
         return sample.UNTIL
     return datetime.now(UTC).date()
@@ -77,7 +78,7 @@ def _default_until(target: source.Target) -> date:
 def refresh(params_file: Path, watermark_file: Path, until: date | None, days: int | None) -> None:
     wish = params.load(params_file).extract
     old = watermark.load(watermark_file) if watermark_file.exists() else None
-    with source.connect() as target:
+    with postgres.connect() as target:
         end = until or _default_until(target)
         window = watermark.window(end, days or wish.days)
         print(f"refresh: looking at {count(len(window), 'day')} before {end} in {target.name}", flush=True)

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stages.errors import DataError, run
+from stages.shared.errors import DataError, run
 
 STAGES = ("extract", "validate", "export", "load")
 

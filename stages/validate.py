@@ -28,11 +28,11 @@ from pandera.errors import SchemaErrors
 
 from schemas.behavioral_events import build_schema
 from schemas.contract import COLUMNS, arrow_schema
-from stages import params, watermark
-from stages.errors import RowsInvalidError, run
-from stages.layout import days_in, glob, replacing_file
-from stages.parquet import DayWriter, batches, open_day
-from stages.progress import Progress, count
+from stages.shared import params, watermark
+from stages.shared.errors import RowsInvalidError, run
+from stages.shared.layout import days_in, glob, replacing_file
+from stages.shared.parquet import DayWriter, batches, open_day
+from stages.shared.progress import Progress, count
 
 Item = TypeVar("Item")
 

@@ -26,7 +26,8 @@ import pytest
 import yaml
 
 from schemas.contract import NAMES
-from stages import export, extract, load, pgserver, refresh, validate
+from stages import export, extract, load, refresh, validate
+from stages.source import pgserver
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL = date(2025, 10, 28)

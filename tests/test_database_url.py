@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.database_url import database_url, parse_url
-from stages.errors import ParamsError
+from stages.shared.errors import ParamsError
+from stages.source.database_url import database_url, parse_url
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.contract import COLUMNS, NAMES, arrow_schema
-from stages.errors import DataError
+from stages.shared.errors import DataError
 from tests.conftest import USER_B, Database, Work, event
 from tests.test_extract import extracted_rows, files, nasty_rows
 

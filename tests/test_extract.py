@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.contract import COLUMNS, NAMES
-from stages.errors import ContractError, DataError, ParamsError, PinError, PipelineError, SourceError
+from stages.shared.errors import ContractError, DataError, ParamsError, PinError, PipelineError, SourceError
 from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event
 
 NASTY = [
@@ -275,9 +275,9 @@ def test_an_unpinned_day(extracted: Work) -> None:
 
 def test_rows_lost_on_the_way_are_noticed(db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no real server does: one message of the COPY goes missing. The only double here is the dropped line."""
-    from stages import source
+    from stages.source import postgres
 
-    real = source.copy_day
+    real = postgres.copy_day
 
     class Leaky:
         def __init__(self, into: Any) -> None:
@@ -290,7 +290,7 @@ def test_rows_lost_on_the_way_are_noticed(db: Database, extracted: Work, monkeyp
 
     db.insert(event(), event())
     extracted.refresh()
-    monkeypatch.setattr(source, "copy_day", lambda c, s, d, u, into: real(c, s, d, u, Leaky(into)))
+    monkeypatch.setattr(postgres, "copy_day", lambda c, s, d, u, into: real(c, s, d, u, Leaky(into)))
     fails(extracted, DataError, "2025-10-27: PostgreSQL counted 3 rows and 2 arrived")
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stages import params, watermark
-from stages.errors import ParamsError, PinError
-from stages.watermark import Day, Watermark
+from stages.shared import params, watermark
+from stages.shared.errors import ParamsError, PinError
+from stages.shared.watermark import Day, Watermark
 from tests.conftest import USER_A, USER_B, Work
 
 

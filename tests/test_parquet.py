@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.contract import NAMES, arrow_schema
-from stages import parquet
-from stages.errors import DataError
-from stages.layout import day_path, days_in, replacing, replacing_file
-from stages.parquet import DayWriter, batches, open_day
+from stages.shared import parquet
+from stages.shared.errors import DataError
+from stages.shared.layout import day_path, days_in, replacing, replacing_file
+from stages.shared.parquet import DayWriter, batches, open_day
 
 DAY = date(2025, 10, 27)
 RAW = arrow_schema("raw")

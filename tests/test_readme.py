@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from schemas.contract import markdown_table
-from stages import errors
-from stages.errors import PipelineError
+from stages.shared import errors
+from stages.shared.errors import PipelineError
 from tests.conftest import ROOT, Clone
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -39,7 +39,9 @@ def test_the_params_table_says_who_reads_a_key() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     for key, readers in re.findall(r"^\| `(\w+\.\w+)` \|.*\| ([a-z, ]+) \|$", README, re.M):
         reading = [
-            name for name, stage in stages.items() if {key, key.split(".")[0]} & {p for p in stage["params"] if isinstance(p, str)}
+            name
+            for name, stage in stages.items()
+            if {key, key.split(".")[0]} & {p for p in stage["params"] if isinstance(p, str)}
         ]
         assert readers.split(", ") == reading
 

@@ -7,9 +7,9 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from stages import watermark
-from stages.errors import ContractError
-from stages.watermark import Watermark
+from stages.shared import watermark
+from stages.shared.errors import ContractError
+from stages.shared.watermark import Watermark
 from tests.conftest import UNTIL, Database, Work, event
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.contract import NAMES
-from stages.errors import DataError, RowsInvalidError
+from stages.shared.errors import DataError, RowsInvalidError
 from tests.conftest import Database, Work, cuid, event
 from tests.test_extract import extracted_rows, files
 

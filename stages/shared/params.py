@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from schemas.contract import CUID
-from stages.errors import ParamsError
+from stages.shared.errors import ParamsError
 
 Mode = Literal["strict", "quarantine"]
 Strategy = Literal["view", "table"]

@@ -19,9 +19,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
 from schemas.contract import COLUMNS, ORDER, TABLE, Column
-from stages.database_url import database_url, parse_url
-from stages.errors import PipelineError, SourceError
-from stages.watermark import midnight
+from stages.shared.errors import PipelineError, SourceError
+from stages.shared.watermark import midnight
+from stages.source.database_url import database_url, parse_url
 
 Lead = TypeVar("Lead")
 Result = TypeVar("Result")
@@ -57,7 +57,7 @@ def connect() -> Iterator[Target]:
     """The source that DATABASE_URL names, or the embedded default, for the length of the block."""
     text = database_url()
     if text is None:
-        from stages import embedded
+        from stages.source import embedded
 
         with embedded.server() as where:
             url = sa.URL.create(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from schemas.contract import COLUMNS, TABLE
-from stages.errors import ContractError
-from stages.source import Target
+from stages.shared.errors import ContractError
+from stages.source.postgres import Target
 
 
 def check_contract(connection: sa.Connection, target: Target) -> list[str]:

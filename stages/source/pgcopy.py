@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from stages.errors import DataError
+from stages.shared.errors import DataError
 
 # A batch is handed on when it has batch_size rows or this many bytes, so that 1 MB bodies don't fill the memory.
 BATCH_BYTES = 8 * 1024 * 1024

@@ -10,7 +10,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import ArgumentError
 
-from stages.errors import ParamsError
+from stages.shared.errors import ParamsError
 
 APPLICATION_NAME = "behavioral-events-pipeline"
 
