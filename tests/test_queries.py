@@ -27,7 +27,7 @@ def test_all_queries_answer_from_any_directory(clone: Clone, tmp_path: Path, str
         text=True,
         check=True,
     )
-    assert [name for name in re.findall(r"^-- (\w+\.sql):", done.stdout, re.M)] == [path.name for path in QUERIES]
+    assert re.findall(r"^-- (\w+\.sql):", done.stdout, re.M) == [path.name for path in QUERIES]
     assert "0 rows in" not in re.sub(r"\d0 rows in", "", done.stdout)
     assert len(re.findall(r"rows in \d+ ms", done.stdout)) == len(QUERIES)
 
