@@ -80,13 +80,17 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     ):
         print(f"extract: {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
 
-        def count_days(connection: sa.Connection) -> dict[date, int]:
+        def count_all(connection: sa.Connection) -> dict[date, tuple[int, int]]:
+            """Rows of each day, in all and of the users asked for; raises PinError when the source has moved."""
+            counts = postgres.day_counts(connection, target.schema, days, wish.user_id)
+            check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target.name)
+            return counts
+
+        def before(connection: sa.Connection) -> dict[date, int]:
             for notice in check_contract(connection, target):
                 print(f"extract: notice: {notice}", file=sys.stderr)
-            end = days[-1] + timedelta(days=1)
-            counts = postgres.day_counts(connection, target.schema, days[0], end, wish.user_id)
-            check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target.name)
-            return {day: chosen for day, (_, chosen) in counts.items()}
+            # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
+            return {day: chosen for day, (_, chosen) in count_all(connection).items()} if wish.user_id else {}
 
         def copy(connection: sa.Connection, day: date) -> int:
             with DayWriter(day_path(staging, day), schema) as writer:
@@ -95,14 +99,18 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
                     writer.write(batch)
                     progress.add(batch.num_rows)
 
-                decoder = Decoder(wish.batch_size, schema, write)
+                check_utf8 = not postgres.promises_utf8(connection)
+                decoder = Decoder(wish.batch_size, schema, write, check_utf8)
                 sent = postgres.copy_day(connection, target.schema, day, wish.user_id, decoder)
                 decoder.finish()
             check_arrived({day: sent}, {day: writer.rows}, target.name)
+            if not wish.user_id and sent != pins[day].rows:
+                count_all(connection)
             return sent
 
-        counted, arrived = postgres.per_day(target, days, wish.workers, count_days, copy)
-        check_arrived(counted, arrived, target.name)
+        filtered, sent = postgres.per_day(target, days, wish.workers, before, copy)
+        counted = filtered if wish.user_id else sent
+        check_arrived(counted, sent, target.name)
 
     report_file.write_text(json.dumps(report(days, counted), indent=2) + "\n", encoding="utf-8")
     rows = sum(counted.values())

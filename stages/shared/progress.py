@@ -6,8 +6,7 @@ import sys
 import threading
 import time
 from types import TracebackType
-
-from tqdm import tqdm
+from typing import Any
 
 # Seconds between plain lines; a log of a long run stays readable.
 EVERY = 5.0
@@ -18,9 +17,11 @@ class Progress:
 
     def __init__(self, stage: str, unit: str, total: int | None) -> None:
         self._terminal = sys.stderr.isatty()
-        self._bar = tqdm(
-            desc=stage, unit=f" {unit}", total=total, disable=not self._terminal, leave=False, unit_scale=True
-        )
+        self._bar: Any = None
+        if self._terminal:
+            from tqdm import tqdm  # a twentieth of a second that a log has no use for
+
+            self._bar = tqdm(desc=stage, unit=f" {unit}", total=total, leave=False, unit_scale=True)
         self._stage, self._unit, self._total = stage, unit, total
         self._lock = threading.Lock()
         self._done, self._said = 0, time.monotonic()
@@ -28,8 +29,9 @@ class Progress:
     def add(self, n: int) -> None:
         with self._lock:
             self._done += n
-            self._bar.update(n)
-            if not self._terminal and time.monotonic() - self._said > EVERY:
+            if self._bar is not None:
+                self._bar.update(n)
+            elif time.monotonic() - self._said > EVERY:
                 self._said = time.monotonic()
                 of = f" of {self._total:,}" if self._total is not None else ""
                 print(f"{self._stage}: {self._done:,}{of} {self._unit}", file=sys.stderr, flush=True)
@@ -40,7 +42,8 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
 
 
 def count(n: int, noun: str) -> str:

@@ -33,7 +33,8 @@ DIALECT = cast(sa.Dialect, postgresql.dialect(paramstyle="named"))  # type: igno
 class CopyTarget(Protocol):
     """What COPY writes to: one call a row."""
 
-    def write(self, line: bytes) -> None: ...
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
 
 
 @dataclass(frozen=True)
@@ -201,6 +202,11 @@ def explain(error: BaseException, target: Target) -> PipelineError:
     )
 
 
+def promises_utf8(connection: sa.Connection) -> bool:
+    """Whether what the server sends is UTF-8: it checked or converts every text, but for a SQL_ASCII database's."""
+    return bool(connection.scalar(sa.text("SELECT current_setting('server_encoding') <> 'SQL_ASCII'")))
+
+
 def export_snapshot(connection: sa.Connection) -> str:
     return str(connection.scalar(sa.text("SELECT pg_catalog.pg_export_snapshot()")))
 
@@ -231,14 +237,15 @@ def copy_sql(schema: str, day: date, users: Sequence[str]) -> str:
 
 
 def day_counts(
-    connection: sa.Connection, schema: str, begin: date, end: date, users: Sequence[str]
+    connection: sa.Connection, schema: str, days: Sequence[date], users: Sequence[str]
 ) -> dict[date, tuple[int, int]]:
-    """For each day with rows: how many there are, and how many of them belong to `users` (all if empty)."""
+    """For each of consecutive `days` its rows, and how many of them belong to `users` (all if empty)."""
     events = table(schema)
     day = sa.cast(events.c.timestamp, sa.Date).label("day")
     chosen = sa.func.count().filter(events.c.userId.in_(users)) if users else sa.func.count()
-    query = sa.select(day, sa.func.count(), chosen).where(in_window(events, begin, end)).group_by(day)
-    return {row[0]: (row[1], row[2]) for row in connection.execute(query)}
+    query = sa.select(day, sa.func.count(), chosen).where(in_window(events, days[0], days[-1] + timedelta(days=1)))
+    found = {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(day))}
+    return {day: found.get(day, (0, 0)) for day in days}
 
 
 def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, str]:

@@ -1,0 +1,6 @@
+"""One module a stage; what they share stands in shared/, what speaks to PostgreSQL in source/."""
+
+import os
+
+# numpy's threads for linear algebra, which no stage does, would spin at every start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
