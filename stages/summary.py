@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from stages.shared.errors import DataError, run
+
+WIDTH = 110
 
 STAGES = ("extract", "validate", "export", "load")
 
@@ -53,7 +56,10 @@ def summary() -> str:
         f"data/analytics.duckdb ({loaded['strategy']}), {Path('data/analytics.duckdb').stat().st_size / 1e6:.1f} MB",
         "times": times() or "nothing ran here yet",
     }
-    body = "\n".join(f"  {name:<12} {text}" for name, text in lines.items())
+    body = "\n".join(
+        textwrap.fill(text, WIDTH, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15)
+        for name, text in lines.items()
+    )
     return f"\nBehavioural events, ready to query\n{body}\n\nNext, for example:\n  .venv/bin/{NEXT}\n"
 
 

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from stages import STARTED
+
 
 class PipelineError(Exception):
     """Anything that ends a stage with one clear line instead of a traceback."""
@@ -68,7 +70,6 @@ def run(stage: str, main: Callable[[], None]) -> None:
 
     The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
     """
-    begin = time.perf_counter()
     gc.freeze()  # what the imports made stays; the collector need not walk it again and again
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
@@ -90,7 +91,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
             file=sys.stderr,
         )
         raise SystemExit(PipelineError.exit_code) from None
-    _note_time(stage, time.perf_counter() - begin)
+    _note_time(stage, time.perf_counter() - STARTED)
 
 
 def _terminate(number: int, _: object) -> None:
