@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -22,6 +22,9 @@ from schemas.contract import COLUMNS, ORDER, TABLE, Column
 from stages.shared.errors import PipelineError, SourceError
 from stages.shared.watermark import midnight
 from stages.source.database_url import database_url, parse_url
+
+# Seconds between attempts to stop what still runs after a failure or a signal.
+CANCEL_EVERY = 0.05
 
 Lead = TypeVar("Lead")
 Result = TypeVar("Result")
@@ -130,7 +133,7 @@ def per_day(
     first: Callable[[sa.Connection], Lead],
     work: Callable[[sa.Connection, date], Result],
 ) -> tuple[Lead, dict[date, Result]]:
-    """Run `work` for each day on `workers` connections and `first` on one more, all in the same snapshot.
+    """Run `first` on one connection, then `work` for each day on `workers` more, all in the same snapshot.
 
     When one of them fails, the others are cancelled and its error is raised.
     """
@@ -155,18 +158,21 @@ def per_day(
         shared = export_snapshot(connection)
         running.append(driver(connection))
         # The main thread only waits: a signal reaches it at once, while libpq would hold it back.
-        lead = pool.submit(first, connection)
-        futures: list[Future[Any]] = [lead, *(pool.submit(worker, shared) for _ in range(min(workers, len(days))))]
+        futures: list[Future[Any]] = [pool.submit(first, connection)]
         try:
+            answer = futures[0].result()
+            futures += [pool.submit(worker, shared) for _ in range(min(workers, len(days)))]
             # The first to fail is the one to report; the others then end with "canceled".
             for future in as_completed(futures):
                 future.result()
         finally:
             stop.set()
-            for other in running:
-                with suppress(psycopg2.Error):
-                    other.cancel()
-    return lead.result(), results
+            # Again until they have ended: a cancel that arrives between two statements cancels nothing.
+            while wait(futures, timeout=CANCEL_EVERY).not_done:
+                for other in running:
+                    with suppress(psycopg2.Error):
+                        other.cancel()
+    return answer, results
 
 
 def driver(connection: sa.Connection) -> psycopg2.extensions.connection:
