@@ -70,7 +70,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
 
     The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
     """
-    gc.freeze()  # what the imports made stays; the collector need not walk it again and again
+    gc.set_threshold(50_000)  # by default the collector walks what the imports made hundreds of times
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminate)
     try:
