@@ -17,6 +17,7 @@ import pytest
 
 from schemas.contract import COLUMNS, NAMES
 from stages.shared.errors import ContractError, DataError, ParamsError, PinError, PipelineError, SourceError
+from stages.source import pgserver
 from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event
 
 NASTY = [
@@ -137,6 +138,35 @@ def test_the_physical_order_of_rows_changes_no_byte(db: Database, work: Work) ->
     work.extract()
     assert files(work.raw) == before
     assert work.watermark.read_text() == pins
+
+
+# Other major versions, where Debian's packages are installed.
+OTHER_VERSIONS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.mark.parametrize("binaries", OTHER_VERSIONS, ids=lambda path: f"PostgreSQL {path.parent.name}")
+def test_another_major_version_gives_the_same_bytes(
+    db: Database, work: Work, monkeypatch: pytest.MonkeyPatch, binaries: Path
+) -> None:
+    rows = nasty_rows()
+    db.insert(*rows)
+    work.refresh()
+    work.extract()
+    before = files(work.root)
+    home = pgserver.private_folder(f"v{binaries.parent.name}")
+    data = home / "data"
+    pgserver.initialise(binaries, data)
+    pgserver.start(binaries, data, home / "log")
+    try:
+        other = Database({"host": str(data), "port": pgserver.PORT, "user": "postgres"}, "postgres")
+        other.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        other.insert(*reversed(rows))
+        monkeypatch.setenv("DATABASE_URL", other.url())
+        work.refresh()
+        work.extract()
+    finally:
+        pgserver.stop(binaries, data)
+    assert files(work.root) == before
 
 
 @pytest.mark.parametrize(

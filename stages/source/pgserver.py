@@ -35,6 +35,9 @@ SETTINGS = {
     "autovacuum": "off",
     "max_connections": "80",
     "log_min_messages": "fatal",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "min_wal_size": "32MB",
     "port": PORT,
 }
 
