@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from schemas.contract import NAMES, arrow_schema
 from stages.shared import params
 from stages.shared.errors import DataError, run
-from stages.shared.layout import day_path, days_in, glob, literal, replacing
+from stages.shared.layout import day_path, days_in, glob, literal, replacing, write_report
 from stages.shared.parquet import DayWriter, batches, open_day
 from stages.shared.progress import Progress, count
 
@@ -139,7 +139,7 @@ def export(params_file: Path, raw: Path, quarantine: Path, verdict_file: Path, o
         ]
         rows = sum(future.result() for future in done)
         facts = quality(staging)
-    report_file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_report(report_file, facts)
     print(f"export: {count(rows, 'row')} in {count(len(days), 'file')} under {out}, {facts['bytes'] / 1e6:.1f} MB")
 
 

@@ -7,7 +7,6 @@ PostgreSQL's own counts, the pins of watermark.yaml and the rows that arrived ha
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -19,7 +18,7 @@ import sqlalchemy as sa
 from schemas.contract import arrow_schema
 from stages.shared import params, watermark
 from stages.shared.errors import DataError, PinError, run
-from stages.shared.layout import day_path, replacing
+from stages.shared.layout import day_path, replacing, write_report
 from stages.shared.parquet import DayWriter
 from stages.shared.progress import Progress, count
 from stages.source import postgres
@@ -70,7 +69,6 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
     days = list(pins)
     schema = arrow_schema("raw")
-    report_file.parent.mkdir(parents=True, exist_ok=True)
 
     expected = None if wish.user_id else sum(pin.rows for pin in pins.values())
     with (
@@ -112,7 +110,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
         counted = filtered if wish.user_id else sent
         check_arrived(counted, sent, target.name)
 
-    report_file.write_text(json.dumps(report(days, counted), indent=2) + "\n", encoding="utf-8")
+    write_report(report_file, report(days, counted))
     rows = sum(counted.values())
     print(f"extract: {count(rows, 'row')} in {count(len(days), 'file')} under {out}")
     if not rows:

@@ -17,7 +17,7 @@ import duckdb
 from schemas.contract import NAMES, TABLE
 from stages.shared import params
 from stages.shared.errors import DataError, run
-from stages.shared.layout import glob, literal, replacing_file
+from stages.shared.layout import glob, literal, replacing_file, write_report
 from stages.shared.progress import count
 
 # The oldest storage format that holds the file's content: it opens in DuckDB 1.2 and later, and a file that holds only
@@ -99,11 +99,10 @@ def load(
     params_file: Path, extracted: Path, raw: Path, quarantine: Path, export: Path, database: Path, report_file: Path
 ) -> None:
     strategy = params.load(params_file).load.strategy
-    report_file.parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(database) as new:
         build(new, export, strategy)
         report, differences = reconcile(new, extracted, raw, quarantine, export)
-        report_file.write_text(json.dumps({"strategy": strategy, **report}, indent=2) + "\n", encoding="utf-8")
+        write_report(report_file, {"strategy": strategy, **report})
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
             raise DataError(

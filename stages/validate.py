@@ -30,7 +30,7 @@ from schemas.behavioral_events import build_schema
 from schemas.contract import COLUMNS, arrow_schema
 from stages.shared import params
 from stages.shared.errors import RowsInvalidError, run
-from stages.shared.layout import days_in, glob, replacing_file
+from stages.shared.layout import days_in, glob, replacing_file, write_report
 from stages.shared.parquet import DayWriter, batches, open_day
 from stages.shared.progress import Progress, count
 
@@ -212,7 +212,6 @@ def validate(
     for column, check, _ in failing_masks(no_rows, schema, []):
         findings.counts[column, check] = 0
     days = days_in(raw)
-    report_file.parent.mkdir(parents=True, exist_ok=True)
 
     with replacing_file(quarantine) as new, DayWriter(new, quarantine_schema()) as writer:
         total = sum(open_day(raw, day, arrow_schema("raw")).metadata.num_rows for day in days)
@@ -222,7 +221,7 @@ def validate(
                 for piece, reasons in zip(pieces, check_chunk(pieces, schema, duplicates, findings), strict=False):
                     writer.write(quarantined(piece, reasons))
                 progress.add(sum(piece.batch.num_rows for piece in pieces))
-        report_file.write_text(json.dumps(findings.report(wish.validate.mode), indent=2) + "\n", encoding="utf-8")
+        write_report(report_file, findings.report(wish.validate.mode))
         write_cases(findings, failures_file)
         show(findings, failures_file)
         if findings.failed_rows and wish.validate.mode == "strict":
@@ -233,7 +232,7 @@ def validate(
 
 
 def write_cases(findings: Findings, path: Path) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with replacing_file(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["event_date", "id", "column", "check", "value"])
         rows.writerows(findings.cases)

@@ -6,7 +6,9 @@ cells that `validate` reports, no value of an event.
 
 from __future__ import annotations
 
+import errno
 import gc
+import os
 import signal
 import sys
 import time
@@ -65,6 +67,19 @@ class PinError(PipelineError):
     exit_code = 7
 
 
+FOLDER_PROBLEMS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.EFBIG,
+}
+
+
 def run(stage: str, main: Callable[[], None]) -> None:
     """Run a stage's main, turn what it raises into a message and an exit code, and note how long it took.
 
@@ -81,17 +96,37 @@ def run(stage: str, main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; nothing was published", file=sys.stderr)
         raise SystemExit(130) from None
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        print(
-            f"{stage}: error: {error.strerror or error}{where}\n"
-            f"  where:    {Path.cwd()}\n"
-            "  expected: a readable and writable data/ folder with free space\n"
-            f"  next:     check `df -h .` and `ls -ld data`, then dvc repro {stage}; earlier outputs are as they were",
-            file=sys.stderr,
-        )
-        raise SystemExit(PipelineError.exit_code) from None
+    except Exception as error:
+        known = _explain(stage, error)
+        if known is None:
+            raise  # a mistake of the code: the traceback is for whoever mends it
+        print(f"{stage}: error: {known}", file=sys.stderr)
+        raise SystemExit(known.exit_code) from None
     _note_time(stage, time.perf_counter() - STARTED)
+
+
+def _explain(stage: str, error: Exception) -> PipelineError | None:
+    """What the system, Arrow or DuckDB complain about, as a message; None for anything else."""
+    library = type(error).__module__.split(".")[0].lstrip("_") in ("pyarrow", "duckdb")
+    said = " ".join(str(error).split())[:500]
+    number = getattr(error, "errno", None)
+    if number in FOLDER_PROBLEMS or "No space left" in said:
+        file = getattr(error, "filename", None)
+        where = f" ({file})" if file else ""
+        return PipelineError(
+            f"{os.strerror(number) if number else said}{where}",
+            where=str(Path.cwd()),
+            expected="a readable and writable data/ folder with free space",
+            next_step=f"check df -h . and ls -ld data, then dvc repro {stage}; earlier outputs are as they were",
+        )
+    if library or isinstance(error, OSError):
+        return DataError(
+            f"a file can't be read or written: {said}",
+            where=str(Path.cwd() / "data"),
+            expected="the files that the stages before wrote, unaltered",
+            next_step="dvc checkout --force to bring them back, or dvc repro --force to make them again",
+        )
+    return None
 
 
 def _terminate(number: int, _: object) -> None:

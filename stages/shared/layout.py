@@ -5,10 +5,11 @@ Every day of the window has exactly one file, with rows or without, so a missing
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -89,6 +90,12 @@ def replacing_file(path: Path) -> Iterator[Path]:
         new = Path(name) / path.name
         yield new
         os.replace(new, path)
+
+
+def write_report(path: Path, content: Mapping[str, object]) -> None:
+    """Replace a JSON report in one step, so that a full disk leaves the old one and not half of the new."""
+    with replacing_file(path) as new:
+        new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _remove(path: Path) -> None:
