@@ -21,7 +21,7 @@ from stages.shared.errors import DataError, PinError, run
 from stages.shared.layout import day_path, replacing, write_report
 from stages.shared.parquet import DayWriter
 from stages.shared.progress import Progress, count
-from stages.source import postgres
+from stages.source import events, postgres
 from stages.source.catalog import check_contract
 from stages.source.pgcopy import Decoder
 
@@ -80,7 +80,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
 
         def count_all(connection: sa.Connection) -> dict[date, tuple[int, int]]:
             """Rows of each day, in all and of the users asked for; raises PinError when the source has moved."""
-            counts = postgres.day_counts(connection, target.schema, days, wish.user_id)
+            counts = events.day_counts(connection, target.schema, days, wish.user_id)
             check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target.name)
             return counts
 
@@ -97,9 +97,9 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
                     writer.write(batch)
                     progress.add(batch.num_rows)
 
-                check_utf8 = not postgres.promises_utf8(connection)
+                check_utf8 = not events.promises_utf8(connection)
                 decoder = Decoder(wish.batch_size, schema, write, check_utf8)
-                sent = postgres.copy_day(connection, target.schema, day, wish.user_id, decoder)
+                sent = events.copy_day(connection, target.schema, day, wish.user_id, decoder)
                 decoder.finish()
             check_arrived({day: sent}, {day: writer.rows}, target.name)
             if not wish.user_id and sent != pins[day].rows:

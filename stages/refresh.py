@@ -18,7 +18,7 @@ from stages.shared import params, watermark
 from stages.shared.errors import ParamsError, run
 from stages.shared.progress import Progress, count
 from stages.shared.watermark import Day, Watermark
-from stages.source import postgres
+from stages.source import events, postgres
 from stages.source.catalog import check_contract
 
 # Days that are listed one by one before the rest is only counted.
@@ -58,7 +58,7 @@ def look(target: postgres.Target, days: Sequence[date], workers: int) -> dict[da
             print(f"refresh: notice: {notice}", file=sys.stderr)
 
     def digest(connection: sa.Connection, day: date) -> Day:
-        pin = Day(*postgres.day_digest(connection, target.schema, day))
+        pin = Day(*events.day_digest(connection, target.schema, day))
         progress.add(1)
         return pin
 

@@ -305,9 +305,9 @@ def test_an_unpinned_day(extracted: Work) -> None:
 
 def test_rows_lost_on_the_way_are_noticed(db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no real server does: one message of the COPY goes missing. The only double here is the dropped line."""
-    from stages.source import postgres
+    from stages.source import events
 
-    real = postgres.copy_day
+    real = events.copy_day
 
     class Leaky:
         def __init__(self, into: Any) -> None:
@@ -320,7 +320,7 @@ def test_rows_lost_on_the_way_are_noticed(db: Database, extracted: Work, monkeyp
 
     db.insert(event(), event())
     extracted.refresh()
-    monkeypatch.setattr(postgres, "copy_day", lambda c, s, d, u, into: real(c, s, d, u, Leaky(into)))
+    monkeypatch.setattr(events, "copy_day", lambda c, s, d, u, into: real(c, s, d, u, Leaky(into)))
     fails(extracted, DataError, "2025-10-27: PostgreSQL counted 3 rows and 2 arrived")
 
 

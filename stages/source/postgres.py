@@ -1,4 +1,4 @@
-"""The source: where PostgreSQL is, one read-only snapshot of it, and the queries that the stages put to it."""
+"""PostgreSQL: where it is, one read-only snapshot of it, and work on several connections that share the snapshot."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any, Protocol, TypeVar, cast
+from datetime import date
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import psycopg2
 import psycopg2.extensions
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError
 
-from schemas.contract import COLUMNS, ORDER, TABLE, Column
+from schemas.contract import TABLE
 from stages.shared.errors import PipelineError, SourceError
-from stages.shared.watermark import midnight
 from stages.source.database_url import database_url, parse_url
 
 # Seconds between attempts to stop what still runs after a failure or a signal.
@@ -28,16 +26,6 @@ CANCEL_EVERY = 0.05
 
 Lead = TypeVar("Lead")
 Result = TypeVar("Result")
-
-
-DIALECT = cast(sa.Dialect, postgresql.dialect(paramstyle="named"))  # type: ignore[no-untyped-call]
-
-
-class CopyTarget(Protocol):
-    """What COPY writes to: one call a row."""
-
-    @property
-    def write(self) -> Callable[[bytes], None]: ...
 
 
 @dataclass(frozen=True)
@@ -180,13 +168,6 @@ def driver(connection: sa.Connection) -> psycopg2.extensions.connection:
     return cast(psycopg2.extensions.connection, connection.connection.driver_connection)
 
 
-def copy_day(connection: sa.Connection, schema: str, day: date, users: Sequence[str], into: CopyTarget) -> int:
-    """Stream one day's rows to `into.write`; returns how many rows PostgreSQL says it sent."""
-    with driver(connection).cursor() as cursor:
-        cursor.copy_expert(copy_sql(schema, day, users), into)
-        return int(cursor.rowcount)
-
-
 def explain(error: BaseException, target: Target) -> PipelineError:
     """What PostgreSQL or libpq said, as a message for the user, without secrets."""
     lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
@@ -208,67 +189,5 @@ def explain(error: BaseException, target: Target) -> PipelineError:
     )
 
 
-def promises_utf8(connection: sa.Connection) -> bool:
-    """Whether what the server sends is UTF-8: it checked or converts every text, but for a SQL_ASCII database's."""
-    return bool(connection.scalar(sa.text("SELECT current_setting('server_encoding') <> 'SQL_ASCII'")))
-
-
 def export_snapshot(connection: sa.Connection) -> str:
     return str(connection.scalar(sa.text("SELECT pg_catalog.pg_export_snapshot()")))
-
-
-def _sql_type(column: Column) -> Any:
-    return {"int": sa.Integer(), "timestamp": sa.TIMESTAMP(), "json": postgresql.JSONB()}.get(column.kind, sa.Text())
-
-
-def table(schema: str) -> sa.TableClause:
-    return sa.table(TABLE, *(sa.column(c.name, _sql_type(c)) for c in COLUMNS), schema=schema)
-
-
-def in_window(events: sa.TableClause, begin: date, end: date) -> sa.ColumnElement[bool]:
-    """begin <= timestamp < end, both midnights in UTC; half-open, so no instant belongs to two days."""
-    return sa.and_(events.c.timestamp >= midnight(begin), events.c.timestamp < midnight(end))
-
-
-def copy_sql(schema: str, day: date, users: Sequence[str]) -> str:
-    """The COPY of one day's rows, in the contract's column order and total row order."""
-    events = table(schema)
-    rows = sa.select(*events.c).where(in_window(events, day, day + timedelta(days=1)))
-    if users:
-        rows = rows.where(events.c.userId.in_(users))
-    # Byte order, not the database's collation, which differs between servers.
-    order = [sa.collate(events.c[name], "C") if name != "timestamp" else events.c[name] for name in ORDER]
-    compiled = rows.order_by(*order).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
-    return f"COPY ({compiled}) TO STDOUT (FORMAT text)"
-
-
-def day_counts(
-    connection: sa.Connection, schema: str, days: Sequence[date], users: Sequence[str]
-) -> dict[date, tuple[int, int]]:
-    """For each of consecutive `days` its rows, and how many of them belong to `users` (all if empty)."""
-    events = table(schema)
-    day = sa.cast(events.c.timestamp, sa.Date).label("day")
-    chosen = sa.func.count().filter(events.c.userId.in_(users)) if users else sa.func.count()
-    query = sa.select(day, sa.func.count(), chosen).where(in_window(events, days[0], days[-1] + timedelta(days=1)))
-    found = {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(day))}
-    return {day: found.get(day, (0, 0)) for day in days}
-
-
-def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, str]:
-    """Rows of one day and the XOR of their 64-bit record hashes as 16 hex digits.
-
-    The hash is PostgreSQL's own (hash_record_extended, 14 or later), the same on a replica, a restored backup and
-    another major version. Enums are hashed as text, because an enum's value is an object id; jsonb as text, because
-    its own hash takes 1.0 and 1.00 for the same, which the export does not.
-    """
-    columns = ", ".join(f'"{c.name}"::text' if c.kind in ("enum", "json") else f'"{c.name}"' for c in COLUMNS)
-    query = sa.text(
-        f"SELECT count(*), bit_xor(hash_record_extended(row({columns}), 0)) FROM {_quoted(schema)}.{TABLE} "
-        "WHERE timestamp >= :begin AND timestamp < :end"
-    )
-    row = connection.execute(query, {"begin": midnight(day), "end": midnight(day + timedelta(days=1))}).one()
-    return row[0], f"{(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
-
-
-def _quoted(name: str) -> str:
-    return str(DIALECT.identifier_preparer.quote_identifier(name))

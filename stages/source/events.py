@@ -1,0 +1,92 @@
+"""The statements that the stages put to the table: one day's rows, its count, its digest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date, timedelta
+from typing import Any, Protocol, cast
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from schemas.contract import COLUMNS, ORDER, TABLE, Column
+from stages.shared.watermark import midnight
+from stages.source.postgres import driver
+
+DIALECT = cast(sa.Dialect, postgresql.dialect(paramstyle="named"))  # type: ignore[no-untyped-call]
+
+
+class CopyTarget(Protocol):
+    """What COPY writes to: one call a row."""
+
+    @property
+    def write(self) -> Callable[[bytes], None]: ...
+
+
+def _sql_type(column: Column) -> Any:
+    return {"int": sa.Integer(), "timestamp": sa.TIMESTAMP(), "json": postgresql.JSONB()}.get(column.kind, sa.Text())
+
+
+def table(schema: str) -> sa.TableClause:
+    return sa.table(TABLE, *(sa.column(c.name, _sql_type(c)) for c in COLUMNS), schema=schema)
+
+
+def in_window(events: sa.TableClause, begin: date, end: date) -> sa.ColumnElement[bool]:
+    """begin <= timestamp < end, both midnights in UTC; half-open, so no instant belongs to two days."""
+    return sa.and_(events.c.timestamp >= midnight(begin), events.c.timestamp < midnight(end))
+
+
+def copy_sql(schema: str, day: date, users: Sequence[str]) -> str:
+    """The COPY of one day's rows, in the contract's column order and total row order."""
+    events = table(schema)
+    rows = sa.select(*events.c).where(in_window(events, day, day + timedelta(days=1)))
+    if users:
+        rows = rows.where(events.c.userId.in_(users))
+    # Byte order, not the database's collation, which differs between servers.
+    order = [sa.collate(events.c[name], "C") if name != "timestamp" else events.c[name] for name in ORDER]
+    compiled = rows.order_by(*order).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
+    return f"COPY ({compiled}) TO STDOUT (FORMAT text)"
+
+
+def day_counts(
+    connection: sa.Connection, schema: str, days: Sequence[date], users: Sequence[str]
+) -> dict[date, tuple[int, int]]:
+    """For each of consecutive `days` its rows, and how many of them belong to `users` (all if empty)."""
+    events = table(schema)
+    day = sa.cast(events.c.timestamp, sa.Date).label("day")
+    chosen = sa.func.count().filter(events.c.userId.in_(users)) if users else sa.func.count()
+    query = sa.select(day, sa.func.count(), chosen).where(in_window(events, days[0], days[-1] + timedelta(days=1)))
+    found = {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(day))}
+    return {day: found.get(day, (0, 0)) for day in days}
+
+
+def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, str]:
+    """Rows of one day and the XOR of their 64-bit record hashes as 16 hex digits.
+
+    The hash is PostgreSQL's own (hash_record_extended, 14 or later), the same on a replica, a restored backup and
+    another major version. Enums are hashed as text, because an enum's value is an object id; jsonb as text, because
+    its own hash takes 1.0 and 1.00 for the same, which the export does not.
+    """
+    columns = ", ".join(f'"{c.name}"::text' if c.kind in ("enum", "json") else f'"{c.name}"' for c in COLUMNS)
+    query = sa.text(
+        f"SELECT count(*), bit_xor(hash_record_extended(row({columns}), 0)) FROM {_quoted(schema)}.{TABLE} "
+        "WHERE timestamp >= :begin AND timestamp < :end"
+    )
+    row = connection.execute(query, {"begin": midnight(day), "end": midnight(day + timedelta(days=1))}).one()
+    return row[0], f"{(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+
+
+def _quoted(name: str) -> str:
+    return str(DIALECT.identifier_preparer.quote_identifier(name))
+
+
+def copy_day(connection: sa.Connection, schema: str, day: date, users: Sequence[str], into: CopyTarget) -> int:
+    """Stream one day's rows to `into.write`; returns how many rows PostgreSQL says it sent."""
+    with driver(connection).cursor() as cursor:
+        cursor.copy_expert(copy_sql(schema, day, users), into)
+        return int(cursor.rowcount)
+
+
+def promises_utf8(connection: sa.Connection) -> bool:
+    """Whether what the server sends is UTF-8: it checked or converts every text, but for a SQL_ASCII database's."""
+    return bool(connection.scalar(sa.text("SELECT current_setting('server_encoding') <> 'SQL_ASCII'")))
