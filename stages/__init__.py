@@ -1,9 +1,17 @@
 """One module a stage; what they share stands in shared/, what speaks to PostgreSQL in source/."""
 
+import importlib.util
 import os
+import sys
 import time
 
 STARTED = time.perf_counter()  # before the imports, which are a good part of a stage's time
 
 # numpy's threads for linear algebra, which no stage does, would spin at every start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+if importlib.util.find_spec("pyarrow") is None:
+    sys.exit(
+        f"error: {sys.executable} has not the project's packages\n"
+        "  next:     source .venv/bin/activate (make setup makes it), or use the make targets"
+    )

@@ -26,15 +26,23 @@ from stages.source.catalog import check_contract
 from stages.source.pgcopy import Decoder
 
 
-def check_pins(pins: Mapping[date, watermark.Day], counted: Mapping[date, int], where: str) -> None:
+def check_pins(pins: Mapping[date, watermark.Day], counted: Mapping[date, int], target: postgres.Target) -> None:
     """Raise PinError that names the days whose rows are not as many as watermark.yaml says."""
     moved = [(day, pin.rows, counted.get(day, 0)) for day, pin in pins.items() if pin.rows != counted.get(day, 0)]
     if moved:
         some = "; ".join(f"{day}: pinned {pinned:,}, now {now:,}" for day, pinned, now in moved[:5])
         more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+        if target.embedded:
+            raise PinError(
+                f"watermark.yaml does not pin the embedded sample: {some}{more}",
+                where=f"{target.name}, which is the source because DATABASE_URL is not set",
+                expected="the database that watermark.yaml was pinned from",
+                next_step="set DATABASE_URL (environment or .env); or dvc pull; or, for the sample, "
+                "git checkout -- watermark.yaml, or python -m stages.refresh",
+            )
         raise PinError(
             f"the source has moved on {count(len(moved), 'day')} since watermark.yaml was written: {some}{more}",
-            where=where,
+            where=target.name,
             expected="as many rows a day as watermark.yaml pins",
             next_step="python -m stages.refresh, look at git diff watermark.yaml, then dvc repro",
         )
@@ -81,7 +89,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
         def count_all(connection: sa.Connection) -> dict[date, tuple[int, int]]:
             """Rows of each day, in all and of the users asked for; raises PinError when the source has moved."""
             counts = events.day_counts(connection, target.schema, days, wish.user_id)
-            check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target.name)
+            check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target)
             return counts
 
         def before(connection: sa.Connection) -> dict[date, int]:
@@ -114,7 +122,8 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     rows = sum(counted.values())
     print(f"extract: {count(rows, 'row')} in {count(len(days), 'file')} under {out}")
     if not rows:
-        print("extract: notice: the window holds no rows; the files are there, empty", file=sys.stderr)
+        of = " of the users in extract.user_id" if wish.user_id else ""
+        print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
 """Run the example queries of queries/ (or the files or statements given) on data/analytics.duckdb and print results.
 
-Works from any directory: a view's relative paths are looked up from the project's folder.
+`make -C FOLDER queries` works from any directory: a view's relative paths are looked up from the project's folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import duckdb
 
 from stages.shared.errors import DataError, ParamsError, run
 from stages.shared.layout import literal
+from stages.shared.progress import count
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS_SHOWN = 12
@@ -28,9 +30,23 @@ def connect(root: Path = ROOT) -> duckdb.DuckDBPyConnection:
             expected="the database that the load stage makes",
             next_step="make repro, or dvc pull",
         )
+    check_files(root)
     connection = duckdb.connect(str(database), read_only=True)
     connection.execute(f"SET file_search_path = {literal(str(root))}")
     return connection
+
+
+def check_files(root: Path) -> None:
+    """Raise DataError when a view would answer from fewer or more files than `load` saw."""
+    report = json.loads((root / "data/reports/load.json").read_text(encoding="utf-8"))
+    files = len(list((root / "data/export/behavioral_events").glob("*/*.parquet")))
+    if report["strategy"] == "view" and files != report["days"]:
+        raise DataError(
+            f"data/export has {count(files, 'file')}, and load saw {report['days']:,}",
+            where=str(root / "data/export"),
+            expected="the files that analytics.duckdb was made for",
+            next_step="dvc checkout --force, or dvc repro",
+        )
 
 
 def statement(argument: str) -> tuple[str, str]:
@@ -70,7 +86,7 @@ def main() -> None:
             seconds = time.perf_counter() - begin
             if result is not None:
                 result.show(max_rows=ROWS_SHOWN)
-            print(f"{rows:,} rows in {seconds * 1000:.0f} ms")
+            print(f"{count(rows, 'row')} in {seconds * 1000:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ LISTED = 10
 
 def moved(old: Watermark | None, new: Watermark) -> list[str]:
     """What is different between two looks at the source, a line each; empty when nothing moved."""
-    before = old.days if old else {}
+    if old is None:
+        return [f"a first look: {count(len(new.days), 'day')}"]
+    before = old.days
     kinds: dict[str, list[str]] = {"new": [], "more rows": [], "fewer rows": [], "changed rows": [], "left": []}
     for day, pin in new.days.items():
         was = before.get(day)
@@ -80,9 +82,13 @@ def refresh(params_file: Path, watermark_file: Path, until: date | None, days: i
     old = watermark.load(watermark_file) if watermark_file.exists() else None
     with postgres.connect() as target:
         end = until or _default_until(target)
+        if end > datetime.now(UTC).date():
+            print(f"refresh: notice: {end} lies in the future; rows may still come", file=sys.stderr)
         window = watermark.window(end, days or wish.days)
         print(f"refresh: looking at {count(len(window), 'day')} before {end} in {target.name}", flush=True)
         new = Watermark(end, look(target, window, wish.workers))
+        if target.embedded and old is not None and old != new:
+            print("refresh: notice: DATABASE_URL is not set, so this pins the embedded sample", file=sys.stderr)
     lines = moved(old, new)
     watermark.save(new, watermark_file)
     for line in lines:

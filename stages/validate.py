@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import csv
 import itertools
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,7 +27,7 @@ from pandera.errors import SchemaErrors
 
 from schemas.behavioral_events import build_schema
 from schemas.contract import COLUMNS, arrow_schema
-from stages.shared import params
+from stages.shared import params, watermark
 from stages.shared.errors import RowsInvalidError, run
 from stages.shared.layout import days_in, glob, replacing_file, write_report
 from stages.shared.parquet import DayWriter, batches, open_day
@@ -202,10 +201,10 @@ def quarantine_schema() -> pyarrow.Schema:
 
 
 def validate(
-    params_file: Path, extracted: Path, raw: Path, report_file: Path, failures_file: Path, quarantine: Path
+    params_file: Path, watermark_file: Path, raw: Path, report_file: Path, failures_file: Path, quarantine: Path
 ) -> None:
     wish = params.load(params_file)
-    until = datetime.fromisoformat(json.loads(extracted.read_text(encoding="utf-8"))["until"])
+    until = watermark.midnight(watermark.load_until(watermark_file))
     schema = build_schema(until, phases=wish.validate.experiment_phases, unique=False)
     findings = Findings(wish.validate.failure_cases)
     no_rows = arrow_schema("raw").empty_table().to_pandas(types_mapper=pd.ArrowDtype)
@@ -242,7 +241,7 @@ def show(findings: Findings, failures_file: Path) -> None:
     if not findings.failed_rows:
         return
     for day, id_, column, check, value in findings.cases[:SHOWN]:
-        print(f"validate: {day} {id_}: {column} fails {check}: {value!r}", file=sys.stderr)
+        print(f"validate: {day} {id_!r}: {column} fails {check}: {value!r}", file=sys.stderr)
     print(f"validate: {count(len(findings.cases), 'failing case')} in {failures_file}", file=sys.stderr)
 
 
@@ -260,13 +259,13 @@ def invalid(findings: Findings, report_file: Path) -> RowsInvalidError:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.validate", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--extracted", type=Path, default=Path("data/reports/extract.json"))
+    parser.add_argument("--watermark", type=Path, default=Path("watermark.yaml"))
     parser.add_argument("--raw", type=Path, default=Path("data/raw/behavioral_events"))
     parser.add_argument("--report", type=Path, default=Path("data/reports/validation.json"))
     parser.add_argument("--failures", type=Path, default=Path("data/reports/validation_failures.csv"))
     parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
     args = parser.parse_args()
-    validate(args.params, args.extracted, args.raw, args.report, args.failures, args.quarantine)
+    validate(args.params, args.watermark, args.raw, args.report, args.failures, args.quarantine)
 
 
 if __name__ == "__main__":

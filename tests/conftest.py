@@ -123,7 +123,7 @@ class Work:
 
     def validate(self) -> None:
         validate.validate(
-            self.root / "params.yaml", self.extracted, self.raw, self.verdict, self.failures, self.quarantine
+            self.root / "params.yaml", self.watermark, self.raw, self.verdict, self.failures, self.quarantine
         )
 
     def export(self) -> None:

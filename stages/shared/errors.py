@@ -38,7 +38,7 @@ class ParamsError(PipelineError):
 
 
 class SourceError(PipelineError):
-    """PostgreSQL could not be reached, refused the login or broke off."""
+    """PostgreSQL could not be reached, refused the login or a right, or broke off."""
 
     exit_code = 3
 

@@ -58,7 +58,7 @@ def pinned(watermark: Watermark, days: int, path: Path) -> dict[date, Day]:
 
 def _broken(path: Path, key: str, found: object, expected: str) -> ParamsError:
     return ParamsError(
-        f"{path.name}: {key} is {found!r} ({type(found).__name__})",
+        f"{path.name}: {key} is {f'{found}' if isinstance(found, date) else repr(found)} ({type(found).__name__})",
         where=f"{path}, key {key}",
         expected=expected,
         next_step=f"git checkout -- {path}, or python -m stages.refresh",
@@ -100,6 +100,12 @@ def load(path: Path) -> Watermark:
             raise _broken(path, f"days.{key}.digest", digest, "16 hex digits in quotes")
         days[day] = Day(rows, digest)
     return Watermark(until, days)
+
+
+def load_until(path: Path) -> date:
+    """Only the end of the window, which is all that validate depends on."""
+    data = load_yaml(path)
+    return parse_until(data.get("until") if isinstance(data, dict) else None, path)
 
 
 def render(watermark: Watermark) -> str:
