@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.shared.errors import DataError, run
+from stages.shared.progress import count
 
 WIDTH = 110
 
@@ -39,17 +40,25 @@ def times() -> str:
 
 
 def listed(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{name} {n:,}" for name, n in most_first) or "no rows"
 
 
 def summary() -> str:
     extracted, quality, loaded, verdict = (read(name) for name in ("extract", "quality", "load", "validation"))
+    if verdict["rows"] != quality["rows"] + loaded["quarantine"] or extracted["rows"] != verdict["rows"]:
+        raise DataError(
+            "the last run did not finish: the reports are of different runs",
+            where="data/reports",
+            expected="reports of one run; data/export and data/analytics.duckdb still hold the last good one",
+            next_step="dvc repro, and look at its first error",
+        )
     lines = {
         "window": f"{extracted['begin']} to {extracted['until']} (UTC, exclusive), {extracted['days']:,} days",
         "rows": f"{quality['rows']:,}, the same in PostgreSQL, Parquet and DuckDB"
         + (f"; {loaded['quarantine']:,} more in quarantine" if loaded["quarantine"] else ""),
         "users": f"{quality['users']:,}",
-        "checks": f"{len(verdict['checks'])}, {verdict['failed_rows']:,} failing rows",
+        "checks": f"{len(verdict['checks'])}, {count(verdict['failed_rows'], 'failing row')}",
         "event types": f"{len(quality['event_types'])}: {listed(quality['event_types'])}",
         "phases": listed(quality["phases"]),
         "files": f"{quality['files']:,} in data/export, {quality['bytes'] / 1e6:.1f} MB; "

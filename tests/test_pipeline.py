@@ -169,6 +169,23 @@ def test_the_source_moving_on_is_no_reason_to_fail_offline(clone: Clone) -> None
     assert "secret-word" not in failed.stderr + failed.stdout
 
 
+def test_without_database_url_another_source_s_pin_is_not_taken_for_the_sample_s(clone: Clone, db: Database) -> None:
+    db.insert(event())
+    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28", DATABASE_URL=db.url())
+    failed = clone.run("python", "-m", "stages.extract", ok=False)
+    assert failed.returncode == 7
+    assert "because DATABASE_URL is not set" in failed.stderr
+    assert "set DATABASE_URL" in failed.stderr
+
+
+def test_the_summary_does_not_mix_two_runs(clone: Clone) -> None:
+    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 30"))
+    clone.run("python", "-m", "stages.extract")
+    failed = clone.run("python", "-m", "stages.summary", ok=False)
+    assert failed.returncode == 6
+    assert "the last run did not finish" in failed.stderr
+
+
 def server_of(clone: Clone) -> list[psutil.Process]:
     folders = list(Path(clone.env["TMPDIR"]).glob("behavioral-events-*"))
     wanted = [str(folder) for folder in folders]

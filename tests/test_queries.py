@@ -64,3 +64,12 @@ def test_queries_before_the_first_run_say_what_to_do(reproduced: Clone, tmp_path
     )
     assert "DataError: there is no data/analytics.duckdb" in failed.stderr
     assert "make repro" in failed.stderr
+
+
+def test_a_file_less_under_the_view_is_an_error_and_no_shorter_answer(clone: Clone) -> None:
+    next(clone.path.glob("data/export/*/*/*.parquet")).unlink()
+    failed = clone.run("python", "-m", "stages.queries", "SELECT count(*) FROM behavioral_events", ok=False)
+    assert failed.returncode == 6
+    assert "data/export has 89 files, and load saw 90" in failed.stderr
+    clone.run("dvc", "repro")
+    clone.run("python", "-m", "stages.queries", "SELECT count(*) FROM behavioral_events")

@@ -61,7 +61,7 @@ def test_make_targets_exist(target: tuple[str, str]) -> None:
 
 
 def test_stage_commands_exist() -> None:
-    for module in set(re.findall(r"python -m (stages\.\w+)", README)):
+    for module in set(re.findall(r"python -m (stages\.[a-z]+)", README)):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists()
 
 
@@ -87,6 +87,11 @@ def test_the_next_command_works_as_printed(clone: Clone) -> None:
     assert command.startswith(".venv/bin/python ")
     answer = clone.run(*shlex.split(command.removeprefix(".venv/bin/"))).stdout
     assert "intervention_A_2" in answer
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.split("\n")[0])
+def test_python_blocks_run_as_written(reproduced: Clone, block: str) -> None:
+    reproduced.run("python", "-c", block)
 
 
 def test_the_effect_is_found_again(reproduced: Clone) -> None:

@@ -96,6 +96,8 @@ def run(stage: str, main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print(f"{stage}: interrupted; nothing was published", file=sys.stderr)
         raise SystemExit(130) from None
+    except BrokenPipeError:
+        os._exit(1)  # whoever read the output has gone; there is nobody to tell
     except Exception as error:
         known = _explain(stage, error)
         if known is None:

@@ -185,7 +185,7 @@ def explain(error: BaseException, target: Target) -> PipelineError:
         f"{what}: {said}",
         where=target.name,
         expected="a running PostgreSQL 14 to 18 and a role that may log in",
-        next_step='check DATABASE_URL and that the server runs (psql "$DATABASE_URL" without ?schema=), then again',
+        next_step="check DATABASE_URL (environment, else .env) and that the server runs, then the same command again",
     )
 
 
