@@ -7,6 +7,7 @@ batches with Arrow dtypes.
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,9 +27,10 @@ from schemas.contract import COLUMNS, EXPERIMENT_PHASES, Kind, Rule, arrow_schem
 # Failing cases that Pandera keeps per check; without a bound it builds a table of every failing row.
 FAILURE_CASES = 100
 
-# What DuckDB's parser lets pass although RFC 8259 does not: NaN, Infinity and a comma before a closing bracket.
-# The pattern also finds them inside strings, where they are legal, so a match is only a reason to look again.
-_LENIENT = r"NaN|Infinity|,\s*[\]}]"
+# What DuckDB's parser lets pass although RFC 8259 does not: NaN, Infinity and a comma before a closing bracket. Inside
+# a string they are legal, so a match is only a reason to look again.
+_LENIENT = r"(?i)nan|inf|,\s*[\]}]"
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.S)
 
 
 @cache
@@ -38,14 +40,8 @@ def _duckdb() -> duckdb.DuckDBPyConnection:
 
 
 def _strict_json(text: str) -> bool:
-    def refuse(constant: str) -> None:
-        raise ValueError(constant)
-
-    try:
-        json.loads(text, parse_constant=refuse)
-    except ValueError:
-        return False
-    return True
+    """Whether JSON that DuckDB accepts is so without its leniency, too: it holds no such thing outside of strings."""
+    return not re.search(_LENIENT, _STRING.sub('""', text))
 
 
 def json_valid(values: pd.Series[Any]) -> pd.Series[Any]:

@@ -7,7 +7,6 @@ rows are, day by day, the rows that PostgreSQL counted; any difference is an err
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import duckdb
 from schemas.contract import NAMES, TABLE
 from stages.shared import params
 from stages.shared.errors import DataError, run
-from stages.shared.layout import glob, literal, replacing_file, write_report
+from stages.shared.layout import glob, literal, read_report, replacing_file, write_report
 from stages.shared.progress import count
 
 # The oldest storage format that holds the file's content: it opens in DuckDB 1.2 and later, and a file that holds only
@@ -43,7 +42,10 @@ def build(database: Path, export: Path, strategy: str) -> None:
         if strategy == "view":
             connection.execute(f"CREATE VIEW {TABLE} AS {select}")
         else:
-            connection.execute(f"CREATE TABLE {TABLE} AS {select}")
+            connection.execute(f"CREATE TABLE {TABLE} AS {select} LIMIT 0")
+            # A file at a time, each in a transaction of its own: what one holds before its commit stays small.
+            for file in sorted(export.glob("*/*.parquet")):
+                connection.execute(f"INSERT INTO {TABLE} SELECT {columns} FROM read_parquet({literal(str(file))})")
             for name, on in INDEXES.items():
                 connection.execute(f"CREATE INDEX {name} ON {TABLE} ({on})")
         connection.execute("USE memory")
@@ -58,7 +60,11 @@ def by_day(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, int]
 
 
 def by_file(connection: duckdb.DuckDBPyConnection, files: str) -> dict[str, int]:
-    return by_day(connection, f"read_parquet({literal(files)}, hive_partitioning = false)")
+    """Rows by day; a row that stands in the folder of another day shows as a day of its own."""
+    rows = f"read_parquet({literal(files)}, hive_partitioning = true, hive_types_autocast = false)"
+    day = "CASE WHEN timestamp::DATE::VARCHAR = event_date THEN event_date "
+    day += "ELSE timestamp::DATE || ' in the file of ' || event_date END"
+    return dict(connection.execute(f"SELECT {day}, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall())
 
 
 def compare(postgres: Counts, raw: Counts, quarantined: Counts, export: Counts, in_duckdb: Counts) -> list[str]:
@@ -76,14 +82,14 @@ def reconcile(
     database: Path, report: Path, raw: Path, quarantine: Path, export: Path
 ) -> tuple[dict[str, Any], list[str]]:
     """Count the rows in all five places, by day: the content of load.json, and what does not agree."""
-    extracted = json.loads(report.read_text(encoding="utf-8"))
+    extracted = read_report(report, "by_day")
     postgres = {day["day"]: day["rows"] for day in extracted["by_day"]}
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
         connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
         places = {
             "postgres": postgres,
             "raw": by_file(connection, glob(raw)),
-            "quarantine": by_file(connection, str(quarantine)),
+            "quarantine": by_day(connection, f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"),
             "export": by_file(connection, glob(export)),
             "duckdb": by_day(connection, f"analytics.{TABLE}"),
         }

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import duckdb
 
 from stages.shared.errors import DataError, ParamsError, run
-from stages.shared.layout import literal
+from stages.shared.layout import literal, read_report
 from stages.shared.progress import count
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,7 +37,7 @@ def connect(root: Path = ROOT) -> duckdb.DuckDBPyConnection:
 
 def check_files(root: Path) -> None:
     """Raise DataError when a view would answer from fewer or more files than `load` saw."""
-    report = json.loads((root / "data/reports/load.json").read_text(encoding="utf-8"))
+    report = read_report(root / "data/reports/load.json", "strategy", "days")
     files = len(list((root / "data/export/behavioral_events").glob("*/*.parquet")))
     if report["strategy"] == "view" and files != report["days"]:
         raise DataError(

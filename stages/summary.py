@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from stages.shared.errors import DataError, run
+from stages.shared.layout import read_report
 from stages.shared.progress import count
+
+REPORTS = {
+    "extract": ("begin", "until", "days", "rows"),
+    "quality": ("rows", "users", "event_types", "phases", "files", "bytes"),
+    "load": ("quarantine", "strategy"),
+    "validation": ("rows", "checks", "failed_rows"),
+}
 
 WIDTH = 110
 
@@ -20,23 +27,13 @@ NEXT = (
 )
 
 
-def read(name: str) -> dict[str, Any]:
-    path = Path("data/reports", f"{name}.json")
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError):
-        raise DataError(
-            f"there is no {path}",
-            where=str(path),
-            expected="the report of a finished run",
-            next_step="make repro",
-        ) from None
-
-
 def times() -> str:
     """Seconds of each stage's last run on this machine; stages that never ran here are left out."""
-    notes = [(stage, Path("data/.times", stage)) for stage in STAGES]
-    return ", ".join(f"{stage} {float(note.read_text()):.1f} s" for stage, note in notes if note.exists())
+    said = []
+    for stage in STAGES:
+        with suppress(OSError, ValueError):  # none, or half a one
+            said.append(f"{stage} {float(Path('data/.times', stage).read_text()):.1f} s")
+    return ", ".join(said)
 
 
 def listed(counts: dict[str, int]) -> str:
@@ -45,7 +42,9 @@ def listed(counts: dict[str, int]) -> str:
 
 
 def summary() -> str:
-    extracted, quality, loaded, verdict = (read(name) for name in ("extract", "quality", "load", "validation"))
+    extracted, quality, loaded, verdict = (
+        read_report(Path("data/reports", f"{name}.json"), *keys) for name, keys in REPORTS.items()
+    )
     if verdict["rows"] != quality["rows"] + loaded["quarantine"] or extracted["rows"] != verdict["rows"]:
         raise DataError(
             "the last run did not finish: the reports are of different runs",

@@ -10,7 +10,6 @@ import argparse
 import csv
 import itertools
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,14 +28,14 @@ from schemas.behavioral_events import build_schema
 from schemas.contract import COLUMNS, arrow_schema
 from stages.shared import params, watermark
 from stages.shared.errors import RowsInvalidError, run
-from stages.shared.layout import days_in, glob, replacing_file, write_report
+from stages.shared.layout import days_in, glob, replacing_file, sha256, write_report
 from stages.shared.parquet import DayWriter, batches, open_day
 from stages.shared.progress import Progress, count
 
 Item = TypeVar("Item")
 
 # A chunk ends after this many bytes, too, so that 1 MB bodies don't fill the memory.
-BATCH_BYTES = 16 * 1024 * 1024
+BATCH_BYTES = 4 * 1024 * 1024
 
 # What is added to a quarantined row: its raw file and where it stands there, counted from 0, and why it is here.
 QUARANTINE_FIELDS = [
@@ -111,7 +110,7 @@ class Findings:
             for id_, value in zip(some.column("id").to_pylist(), values, strict=True):
                 self.cases.append((piece.day, id_, column, check, value))
 
-    def report(self, mode: str) -> dict[str, object]:
+    def report(self, mode: str, raw_sha256: str, quarantine_sha256: str) -> dict[str, object]:
         """validation.json: counts that are not zero by column and check, and the names of all checks that ran."""
         failures: dict[str, dict[str, int]] = {}
         for (column, check), n in self.counts.items():
@@ -124,18 +123,23 @@ class Findings:
             "failed_rows": self.failed_rows,
             "failures": failures,
             "checks": [f"{column}.{check}" for column, check in self.counts],
+            # What export compares, so that it publishes exactly what was checked.
+            "raw_sha256": raw_sha256,
+            "quarantine_sha256": quarantine_sha256,
         }
 
 
-def duplicate_ids(raw: Path) -> list[str]:
+def duplicate_ids(raw: Path, spill: Path) -> list[str]:
     """The ids that stand on more than one row of the window, which no batch can see.
 
-    DuckDB groups within a fixed memory and spills the rest into a temporary folder beside the data.
+    DuckDB groups within a fixed memory and spills the rest into the folder `spill`.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix=".duckdb.", dir=raw.parent) as spill,
-        duckdb.connect(config={"memory_limit": "96MB", "threads": 2, "temp_directory": spill}) as connection,
-    ):
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": "96MB",
+        "threads": 2,
+        "temp_directory": str(spill),
+    }
+    with duckdb.connect(config=config) as connection:
         rows = connection.read_parquet(glob(raw), hive_partitioning=False)
         twice = rows.aggregate("id, count(*) AS n", "id").filter("n > 1 AND id IS NOT NULL")
         return [row[0] for row in twice.project("id").fetchall()]
@@ -212,15 +216,15 @@ def validate(
         findings.counts[column, check] = 0
     days = days_in(raw)
 
-    with replacing_file(quarantine) as new, DayWriter(new, quarantine_schema()) as writer:
+    with replacing_file(quarantine) as new:
         total = sum(open_day(raw, day, arrow_schema("raw")).metadata.num_rows for day in days)
-        duplicates = duplicate_ids(raw)
-        with Progress("validate", "rows", total) as progress:
+        duplicates = duplicate_ids(raw, new.parent / "spill")
+        with DayWriter(new, quarantine_schema()) as writer, Progress("validate", "rows", total) as progress:
             for pieces in ahead(chunks(raw, days, wish.extract.batch_size)):
                 for piece, reasons in zip(pieces, check_chunk(pieces, schema, duplicates, findings), strict=False):
                     writer.write(quarantined(piece, reasons))
                 progress.add(sum(piece.batch.num_rows for piece in pieces))
-        write_report(report_file, findings.report(wish.validate.mode))
+        write_report(report_file, findings.report(wish.validate.mode, sha256(raw), sha256(new)))
         write_cases(findings, failures_file)
         show(findings, failures_file)
         if findings.failed_rows and wish.validate.mode == "strict":

@@ -78,6 +78,12 @@ TOMORROW = datetime.now(UTC).replace(tzinfo=None) + timedelta(days=1)
         pytest.param({"eventData": '{"a": [1, 2]}'}, id="JSON as text"),
         pytest.param({"eventData": '["NaN", ",]"]'}, id="JSON with NaN inside a string"),
         pytest.param({"eventData": "1" * 300}, id="a number of 300 digits"),
+        pytest.param(
+            {"eventData": '{"s": "x,]", "n": 1e5000, "m": ' + "9" * 5000 + "}"}, id="numbers beyond any float"
+        ),
+        pytest.param(
+            {"eventData": '["NaN", "\\"inf,]", ' + "[" * 3000 + "]" * 3000 + "]"}, id="deep, with NaN in a string"
+        ),
         pytest.param({"eventData": ["a", None, "ü"]}, id="JSON as a list"),
         pytest.param({"eventData": "null"}, id="JSON null is a value"),
         pytest.param({"sessionPerformanceScore": 100.0}, id="whole numbers as float"),
@@ -109,6 +115,8 @@ def test_legal_frames_pass_and_come_back_as_given(changed: dict[str, Any]) -> No
         ({"eventData": None}, "eventData", "not_nullable"),
         ({"eventData": "{a: 1}"}, "eventData", "json_valid"),
         ({"eventData": "[NaN]"}, "eventData", "json_valid"),
+        ({"eventData": '{"a": nan}'}, "eventData", "json_valid"),
+        ({"eventData": '{"a\\"b": -inf}'}, "eventData", "json_valid"),
         ({"eventData": "[1,]"}, "eventData", "json_valid"),
         ({"dayOfWeek": 7}, "dayOfWeek", "in_range"),
         ({"timeOfDay": -1}, "timeOfDay", "in_range"),

@@ -200,10 +200,12 @@ def test_an_empty_window_gives_files_without_rows_and_a_notice(
 
 def test_the_schema_of_the_url_is_where_the_table_is(db: Database, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     db.insert(event())
-    db.run('CREATE SCHEMA "The App"; ALTER TABLE behavioral_events SET SCHEMA "The App"')
+    db.run("""CREATE SCHEMA "The :App's 100%"; ALTER TABLE behavioral_events SET SCHEMA "The :App's 100%" """)
     with pytest.raises(ContractError, match="no table behavioral_events in schema public"):
         work.refresh()
-    monkeypatch.setenv("DATABASE_URL", db.url(schema="The%20App", connection_limit="1", pgbouncer="true"))
+    monkeypatch.setenv(
+        "DATABASE_URL", db.url(schema="The%20%3AApp%27s%20100%25", connection_limit="1", pgbouncer="true")
+    )
     work.refresh()
     work.extract()
     assert len(extracted_rows(work)) == 1
@@ -420,6 +422,23 @@ def test_a_signal_ends_the_run_with_nothing_published_and_no_connection_left(
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     while db.run(others, [db.name]) != [(0,)]:
         pass
+
+
+def test_a_limit_on_idle_transactions_ends_no_run(db: Database, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Providers set one; the connection that exports the snapshot idles while the others copy."""
+    db.run(
+        'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp) '
+        f"SELECT 'c' || lpad(i::text, 24, '0'), '{USER_A}', 'FLASHCARD_FLIP', '{{}}', '2025-10-26' "
+        "FROM generate_series(1, 60000) i"
+    )
+    db.run("CREATE ROLE impatient LOGIN; GRANT SELECT ON behavioral_events TO impatient")
+    for limit in ("idle_in_transaction_session_timeout", "transaction_timeout", "statement_timeout"):
+        db.run(f"ALTER ROLE impatient SET {limit} = '60ms'")
+    monkeypatch.setenv("DATABASE_URL", db.url(user="impatient"))
+    work.refresh()
+    work.extract()
+    assert json.loads(work.extracted.read_text())["rows"] == 60_000
+    db.run("DROP OWNED BY impatient; DROP ROLE impatient")
 
 
 def test_columns_are_selected_by_name_not_by_position(db: Database, extracted: Work) -> None:

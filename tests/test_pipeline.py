@@ -242,6 +242,21 @@ def test_a_killed_run_leaves_nothing_that_stops_the_next(clone: Clone, scratch: 
     assert server_of(clone) == []
 
 
+def test_a_number_in_an_old_postmaster_file_is_nobody_s(clone: Clone, scratch: Path) -> None:
+    own = scratch / "only pid"
+    own.mkdir()
+    own.chmod(0o755)
+    clone.env["TMPDIR"] = str(own)
+    clone.run("python", "-m", "stages.refresh")
+    home = next(own.glob("behavioral-events-*"))
+    sleeper = subprocess.Popen(["sleep", "60"], user=home.stat().st_uid)
+    (home / "data" / "postmaster.pid").write_text(f"{sleeper.pid}\n{home}/data\n")
+    assert "nothing moved" in clone.run("python", "-m", "stages.refresh").stdout
+    assert sleeper.poll() is None
+    sleeper.kill()
+    sleeper.wait()
+
+
 def test_two_runs_at_once_in_one_checkout_wait_for_each_other(clone: Clone) -> None:
     command = ["python", "-m", "stages.refresh"]
     both = [

@@ -67,6 +67,8 @@ class PinError(PipelineError):
     exit_code = 7
 
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 FOLDER_PROBLEMS = {
     errno.ENOSPC,
     errno.EDQUOT,
@@ -86,16 +88,13 @@ def run(stage: str, main: Callable[[], None]) -> None:
     The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
     """
     gc.set_threshold(50_000)  # by default the collector walks what the imports made hundreds of times
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, _terminate)
     try:
         main()
     except PipelineError as error:
         print(f"{stage}: error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print(f"{stage}: interrupted; nothing was published", file=sys.stderr)
-        raise SystemExit(130) from None
     except BrokenPipeError:
         os._exit(1)  # whoever read the output has gone; there is nobody to tell
     except Exception as error:
@@ -132,7 +131,9 @@ def _explain(stage: str, error: Exception) -> PipelineError | None:
 
 
 def _terminate(number: int, _: object) -> None:
-    # As an exception, so that files and servers are put away on the way out.
+    # As an exception, so that files and servers are put away on the way out, which a second signal must not disturb.
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
     print(f"stopped by {signal.Signals(number).name}; nothing was published", file=sys.stderr)
     raise SystemExit(128 + number)
 

@@ -5,6 +5,7 @@ Every day of the window has exactly one file, with rows or without, so a missing
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from stages.shared.errors import DataError
 
@@ -61,7 +63,7 @@ def replacing(root: Path) -> Iterator[Path]:
     """A folder beside `root` to write days into; when the block ends well they become the whole of `root`.
 
     Files are moved in one by one with os.replace, and days that are not among the new ones are removed; when the
-    block fails, `root` is as it was. Two runs never share a folder.
+    block fails, `root` is as it was. DVC lets only one run at a time do this.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     _sweep(root)
@@ -96,6 +98,31 @@ def write_report(path: Path, content: Mapping[str, object]) -> None:
     """Replace a JSON report in one step, so that a full disk leaves the old one and not half of the new."""
     with replacing_file(path) as new:
         new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def read_report(path: Path, *keys: str) -> dict[str, Any]:
+    """A JSON report; DataError when it is missing, damaged or has not these keys."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        content = None
+    if not isinstance(content, dict) or not set(keys) <= set(content):
+        raise DataError(
+            f"{path} is missing or damaged",
+            where=str(path),
+            expected="the report of a finished run",
+            next_step="dvc repro (make repro); or git checkout -- data/reports",
+        )
+    return content
+
+
+def sha256(path: Path) -> str:
+    """A digest of a file, or of all files of a folder and their names."""
+    if not path.is_dir():
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
+    return hashlib.sha256("".join(f"{name} {sha256(path / name)}\n" for name in names).encode()).hexdigest()
 
 
 def _remove(path: Path) -> None:

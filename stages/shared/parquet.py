@@ -21,7 +21,7 @@ from stages.shared.layout import day_path
 # A row group ends after this many rows, or before the row that would take its texts over this many bytes.
 # It is what a writer holds in memory, whatever batch_size is.
 ROW_GROUP_ROWS = 16_384
-ROW_GROUP_BYTES = 16 * 1024 * 1024
+ROW_GROUP_BYTES = 8 * 1024 * 1024
 
 # A dictionary of unique values is built in vain and thrown away.
 _UNIQUE = {"id", "eventData", "timestamp"}
@@ -45,6 +45,7 @@ class DayWriter:
             compression="snappy",
             use_dictionary=[name for name in schema.names if name not in _UNIQUE],
             store_schema=True,
+            write_page_checksum=True,
         )
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -97,7 +98,7 @@ def open_day(root: Path, day: date, schema: pa.Schema) -> pq.ParquetFile:
     """The file of `day`. Raises DataError when it is missing, cut off or has other columns than `schema`."""
     path = day_path(root, day)
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         if file.schema_arrow.equals(schema):
             return file
         problem = "has other columns than the contract"

@@ -34,7 +34,15 @@ class Watermark:
 
 def window(until: date, days: int) -> list[date]:
     """The `days` UTC days before `until`, oldest first: until - days <= day < until."""
-    return [until - timedelta(days=n) for n in range(days, 0, -1)]
+    try:
+        return [until - timedelta(days=n) for n in range(days, 0, -1)]
+    except OverflowError:
+        raise ParamsError(
+            f"the window of {days} days before {until} begins before the year 1",
+            where="extract.days, and until in watermark.yaml",
+            expected="a window within the calendar",
+            next_step="a smaller extract.days, or python -m stages.refresh",
+        ) from None
 
 
 def midnight(day: date) -> datetime:
@@ -74,7 +82,10 @@ def parse_until(value: object, path: Path) -> date:
         instant = datetime.fromisoformat(value)
     except ValueError:
         raise _broken(path, "until", value, expected) from None
-    instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    try:
+        instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise _broken(path, "until", value, expected) from None
     if instant.time() != time():
         raise _broken(path, "until", value, expected)
     return instant.date()

@@ -73,7 +73,10 @@ def database_url() -> str | None:
         if (folder / ".env").is_file():
             from dotenv import dotenv_values
 
-            return dotenv_values(folder / ".env").get("DATABASE_URL") or None
+            try:
+                return dotenv_values(folder / ".env").get("DATABASE_URL") or None
+            except UnicodeDecodeError:
+                raise _bad_url("can't be read: .env is not UTF-8") from None
     return None
 
 
@@ -93,6 +96,8 @@ def parse_url(text: str) -> tuple[sa.URL, str]:
     if scheme not in ("postgres", "postgresql") or not rest:
         raise _bad_url("does not begin with postgresql:// or postgres://")
     place, _, query = rest.partition("?")
+    if "\0" in text or "%00" in text:
+        raise _bad_url("holds a NUL")
     if place.count("@") > 1 or "#" in rest or ("@" in query and "@" not in place):
         raise _bad_url("holds an unencoded @, # or ? (write %40, %23, %3F)")
     try:
@@ -103,6 +108,8 @@ def parse_url(text: str) -> tuple[sa.URL, str]:
         raise _bad_url("has a host with strange characters; encode those of the password")
     arguments = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
     schema = arguments.pop("schema", "public")
+    if not arguments.get("port", "0").isdecimal():
+        raise _bad_url("has a port that is no number")
     # Prisma's sslcert is the certificate of the authority, which libpq calls sslrootcert.
     if "sslcert" in arguments and "sslkey" not in arguments:
         arguments.setdefault("sslrootcert", arguments.pop("sslcert"))

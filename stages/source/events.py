@@ -68,8 +68,9 @@ def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, 
     its own hash takes 1.0 and 1.00 for the same, which the export does not.
     """
     columns = ", ".join(f'"{c.name}"::text' if c.kind in ("enum", "json") else f'"{c.name}"' for c in COLUMNS)
+    place = _quoted(schema).replace(":", "\\:") + "." + TABLE  # a colon would begin a parameter
     query = sa.text(
-        f"SELECT count(*), bit_xor(hash_record_extended(row({columns}), 0)) FROM {_quoted(schema)}.{TABLE} "
+        f"SELECT count(*), bit_xor(hash_record_extended(row({columns}), 0)) FROM {place} "
         "WHERE timestamp >= :begin AND timestamp < :end"
     )
     row = connection.execute(query, {"begin": midnight(day), "end": midnight(day + timedelta(days=1))}).one()

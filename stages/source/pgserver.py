@@ -12,13 +12,15 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import re
 import shutil
+import socket
 import stat
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stages.shared.errors import SourceError
@@ -92,9 +94,12 @@ def _passable(path: Path) -> bool:
 
 def private_folder(name: str) -> Path:
     """A folder for a server, made if absent: short, for this user alone, reachable by the server's user."""
-    for parent in (Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")):
+    for parent in (Path(tempfile.gettempdir()).resolve(), Path("/tmp"), Path("/var/tmp")):
         home = parent / name
         socket = home / "data" / f".s.PGSQL.{PORT}"
+        # Its name goes through pg_ctl's shell and PostgreSQL's lists, which take some characters for their own.
+        if not re.fullmatch(r"[\w/ .+@=-]+", str(home)):
+            continue
         if parent.is_dir() and _passable(home) and len(os.fsencode(socket)) <= MAX_SOCKET_PATH:
             break
     else:
@@ -184,9 +189,22 @@ def start(bin_: Path, data: Path, log: Path, **settings: str) -> None:
     _run([bin_ / "pg_ctl", "-D", data, "-l", log, "-w", "-s", "-o", " ".join(options), "start"], log)
 
 
+def _answers(data: Path) -> bool:
+    """Whether a server listens on a socket in `data`."""
+    for path in data.glob(".s.PGSQL.*[0-9]"):
+        with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+            client.connect(str(path))
+            return True
+    return False
+
+
 def stop(bin_: Path, data: Path) -> None:
     """Stop the server of `data` if there is one; open connections are closed."""
     if not (data / "postmaster.pid").exists():
+        return
+    if not _answers(data):
+        # The machine or the server went down without removing its file; the number in it may be anybody's by now.
+        (data / "postmaster.pid").unlink(missing_ok=True)
         return
     try:
         _run([bin_ / "pg_ctl", "-D", data, "-m", "fast", "-w", "-s", "stop"])

@@ -67,11 +67,17 @@ def connect() -> Iterator[Target]:
         yield _target(url, schema, name, False)
 
 
+# Also psycopg2 has to know, which decodes names and messages.
+ENCODING = {"client_encoding": "utf8"}
+
+
 def _target(url: sa.URL, schema: str, name: str, embedded: bool) -> Target:
     # Whatever zone or date style the server, the role or the client has, it says so to no value: see snapshot().
-    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ")
+    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ", connect_args=ENCODING)
     password = url.password or ""
     secrets = tuple({password, quote(password), quote(password, safe="")} - {""})
+    # One that is so short stands in half of all words.
+    secrets = tuple(secret for secret in secrets if len(secret) > 3)
     return Target(engine, schema, name, embedded, secrets)
 
 
@@ -83,11 +89,18 @@ SESSION = {
     "DateStyle": "ISO, YMD",
     "client_encoding": "UTF8",
     "row_security": "off",
-    "statement_timeout": "0",
     "work_mem": "32MB",
     "jit": "off",
     "search_path": "pg_catalog",
 }
+
+
+# One connection idles in its transaction while others copy; a limit that a provider sets would end it. Settings that
+# this version does not know are left out.
+NO_TIMEOUTS = (
+    "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name IN "
+    "('statement_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
+)
 
 
 @contextmanager
@@ -100,6 +113,7 @@ def snapshot(target: Target, shared: str | None = None) -> Iterator[sa.Connectio
         with target.engine.connect().execution_options(postgresql_readonly=True) as connection:
             if shared is not None:
                 connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{shared}'")
+            connection.exec_driver_sql(NO_TIMEOUTS)
             for name, value in SESSION.items():
                 connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
             try:
