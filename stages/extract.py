@@ -92,9 +92,13 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
             check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target)
             return counts
 
+        check_utf8 = True
+
         def before(connection: sa.Connection) -> dict[date, int]:
+            nonlocal check_utf8
             for notice in check_contract(connection, target):
                 print(f"extract: notice: {notice}", file=sys.stderr)
+            check_utf8 = not events.promises_utf8(connection)
             # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
             return {day: chosen for day, (_, chosen) in count_all(connection).items()} if wish.user_id else {}
 
@@ -105,7 +109,6 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
                     writer.write(batch)
                     progress.add(batch.num_rows)
 
-                check_utf8 = not events.promises_utf8(connection)
                 decoder = Decoder(wish.batch_size, schema, write, check_utf8)
                 sent = events.copy_day(connection, target.schema, day, wish.user_id, decoder)
                 decoder.finish()

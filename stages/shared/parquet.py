@@ -61,7 +61,7 @@ class DayWriter:
                 self._end_row_group()
 
     def _text_bytes(self, batch: pa.RecordBatch) -> int:
-        return sum(int(pc.sum(pc.binary_length(_storage(batch.column(i)))).as_py() or 0) for i in self._texts)
+        return sum(_text_bytes(_storage(batch.column(i))) for i in self._texts)
 
     def _fitting(self, batch: pa.RecordBatch) -> int:
         """How many rows of `batch` still belong to the open row group; at least one if the group is empty."""
@@ -88,6 +88,14 @@ class DayWriter:
         if kind is None:
             self._end_row_group()
         self._writer.close()
+
+
+def _text_bytes(texts: pa.Array) -> int:
+    """Bytes of all texts together, from the ends of Arrow's offsets; a NULL takes none."""
+    if not len(texts):
+        return 0
+    offsets = np.frombuffer(texts.buffers()[1], np.int32)
+    return int(offsets[texts.offset + len(texts)] - offsets[texts.offset])
 
 
 def _storage(array: pa.Array) -> pa.Array:
