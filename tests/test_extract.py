@@ -140,6 +140,38 @@ def test_the_physical_order_of_rows_changes_no_byte(db: Database, work: Work) ->
     assert work.watermark.read_text() == pins
 
 
+@pytest.mark.parametrize("batch_size", [1, 4, 7, 1000])
+def test_rows_that_share_a_time_are_in_the_order_of_their_ids(db: Database, work: Work, batch_size: int) -> None:
+    times = (
+        ["2025-10-26 00:00:00"] * 9
+        + ["2025-10-26 00:00:01"] * 2
+        + ["2025-10-26 00:00:02"]
+        + ["2025-10-27 23:59:59.999"] * 5
+    )
+    ids = [f"c{n * 7919 % 100:024d}" for n in range(len(times))]
+    db.insert(*(event(id=id_, timestamp=time) for id_, time in zip(ids, times, strict=True)))
+    work.set(extract__batch_size=batch_size)
+    work.refresh()
+    work.extract()
+    assert extracted_rows(work) == db.rows()
+
+
+def test_the_order_is_total_without_a_primary_key(db: Database, work: Work) -> None:
+    """Rows that share time and id: their other columns decide, whatever the order in which the table holds them."""
+    db.run("ALTER TABLE behavioral_events DROP CONSTRAINT behavioral_events_pkey")
+    same = [
+        event(id=USER_A, contentType=text, timeOfDay=n, eventData=f"{n}") for n in (1, 2) for text in ("a", "b", None)
+    ]
+    db.insert(*same)
+    work.refresh()
+    work.extract()
+    before = files(work.raw)
+    db.run("TRUNCATE behavioral_events")
+    db.insert(*reversed(same))
+    work.extract()
+    assert files(work.raw) == before
+
+
 # Other major versions, where Debian's packages are installed.
 OTHER_VERSIONS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
