@@ -7,7 +7,7 @@ rows are, day by day, the rows that PostgreSQL counted; any difference is an err
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ INDEXES = {"idx_user_timestamp": '"userId", timestamp', "idx_experiment_phase": 
 # Leaves room for the process itself within the 350 MB that a stage may use.
 MEMORY_LIMIT = "192MB"
 
+# Compressed bytes that go into the table in one transaction.
+GROUP_BYTES = 8 * 1024 * 1024
+
 Counts = Mapping[str, int]
 
 
@@ -43,13 +46,26 @@ def build(database: Path, export: Path, strategy: str) -> None:
             connection.execute(f"CREATE VIEW {TABLE} AS {select}")
         else:
             connection.execute(f"CREATE TABLE {TABLE} AS {select} LIMIT 0")
-            # A file at a time, each in a transaction of its own: what one holds before its commit stays small.
-            for file in sorted(export.glob("*/*.parquet")):
-                connection.execute(f"INSERT INTO {TABLE} SELECT {columns} FROM read_parquet({literal(str(file))})")
+            # A few files at a time, each group in a transaction of its own: what is not yet committed stays small.
+            for files in groups(export):
+                listed = ", ".join(literal(str(file)) for file in files)
+                connection.execute(f"INSERT INTO {TABLE} SELECT {columns} FROM read_parquet([{listed}])")
             for name, on in INDEXES.items():
                 connection.execute(f"CREATE INDEX {name} ON {TABLE} ({on})")
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
+
+
+def groups(export: Path) -> Iterator[list[Path]]:
+    """The files in order, in groups of about GROUP_BYTES."""
+    group: list[Path] = []
+    for file in sorted(export.glob("*/*.parquet")):
+        group.append(file)
+        if sum(path.stat().st_size for path in group) > GROUP_BYTES:
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def by_day(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, int]:
