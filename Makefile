@@ -54,4 +54,4 @@ bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
 
 clean: ## remove what the pipeline made, but not its versions
-	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times
+	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times data/.passed.json

@@ -1,12 +1,14 @@
 """Publish the validated rows: one snappy Parquet file a day in data/export, eventData typed as JSON.
 
 Reads data/raw, data/quarantine and the verdict of validate; writes data/export and quality.json. Every raw row is
-either exported, in the same order, or in quarantine.
+either exported, in the same order, or in quarantine. The files of days that did not change stay as they are.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
@@ -18,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.contract import NAMES, arrow_schema
-from stages.shared import params
+from stages.shared import params, seal
 from stages.shared.errors import DataError, run
-from stages.shared.layout import day_path, days_in, glob, literal, read_report, replacing, sha256, write_report
-from stages.shared.parquet import DayWriter, batches, open_day
+from stages.shared.layout import day_path, literal, read_report, replacing, sha256, write_report
+from stages.shared.parquet import DayWriter, batches, fingerprint, open_day
 from stages.shared.progress import Progress, count
 
 # Files written side by side; each holds a row group in memory. It changes no byte.
@@ -39,12 +41,31 @@ def publishable(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 def quarantined_rows(quarantine: Path) -> dict[date, pa.Array]:
     """For each day with quarantined rows their places in the raw file."""
-    table = pq.read_table(quarantine, columns=["event_date", "row_number"])
+    # Not pq.read_table, which imports pandas: a quarter of a second.
+    table = pq.ParquetFile(quarantine).read(columns=["event_date", "row_number"])
     days = table.column("event_date").unique().to_pylist()
     return {day: table.filter(pc.field("event_date") == day).column("row_number").combine_chunks() for day in days}
 
 
-def export_day(raw: Path, staging: Path, day: date, bad: pa.Array, batch_size: int, progress: Progress) -> int:
+def origin(raw: seal.Sealed, bad: pa.Array | None) -> dict[str, str]:
+    """What decides the bytes of a day's file, as its footer says it: the raw file, the rows left out, the contract."""
+    numbers = "none" if bad is None else hashlib.sha256(repr(bad.to_pylist()).encode()).hexdigest()[:16]
+    return {
+        "pipeline.raw": raw.sha256,
+        "pipeline.quarantined": numbers,
+        "pipeline.contract": fingerprint(arrow_schema("export")),
+    }
+
+
+def export_day(
+    raw: Path,
+    staging: Path,
+    day: date,
+    origin: Mapping[str, str],
+    bad: pa.Array | None,
+    batch_size: int,
+    progress: Progress,
+) -> int:
     """Write one day's file without the rows at `bad`; returns its rows.
 
     Raises DataError unless raw rows = exported + quarantined.
@@ -52,18 +73,19 @@ def export_day(raw: Path, staging: Path, day: date, bad: pa.Array, batch_size: i
     schema = arrow_schema("export")
     source = open_day(raw, day, arrow_schema("raw"))
     offset = 0
-    with DayWriter(day_path(staging, day), schema) as writer:
+    with DayWriter(day_path(staging, day), schema, origin) as writer:
         for batch in batches(source, batch_size):
             rows = batch.num_rows
-            if len(bad):
+            if bad is not None:
                 numbers = pa.array(range(offset, offset + rows), pa.int64())
                 batch = batch.filter(pc.invert(pc.is_in(numbers, value_set=bad)))
             writer.write(publishable(batch, schema))
             offset += rows
             progress.add(rows)
-    if writer.rows + len(bad) != source.metadata.num_rows:
+    quarantined = len(bad) if bad is not None else 0
+    if writer.rows + quarantined != source.metadata.num_rows:
         raise DataError(
-            f"{day}: {source.metadata.num_rows:,} raw rows, {writer.rows:,} exported, {len(bad):,} in quarantine",
+            f"{day}: {source.metadata.num_rows:,} raw rows, {writer.rows:,} exported, {quarantined:,} in quarantine",
             where=str(day_path(raw, day)),
             expected="raw = exported + quarantined",
             next_step="dvc repro --force validate, then dvc repro",
@@ -71,21 +93,18 @@ def export_day(raw: Path, staging: Path, day: date, bad: pa.Array, batch_size: i
     return writer.rows
 
 
-def quality(export: Path) -> dict[str, Any]:
+def quality(files: Sequence[Path]) -> dict[str, Any]:
     """What the export holds, counted by DuckDB from the files: the content of quality.json."""
-    files = sorted(export.glob("*/*.parquet"))
+    listed = ", ".join(literal(str(file)) for file in files)
     with duckdb.connect(config={"memory_limit": "128MB", "threads": THREADS}) as connection:
-        connection.execute(
-            f"CREATE VIEW events AS FROM read_parquet({literal(glob(export))}, hive_partitioning = false)"
-        )
+        connection.execute(f"CREATE VIEW events AS FROM read_parquet([{listed}], hive_partitioning = false)")
         row = connection.execute(
             'SELECT count(*), count(DISTINCT "userId"), min(timestamp), max(timestamp) FROM events'
         ).fetchone()
         assert row is not None
         # From the footers: counting NULLs in eventData would read every body.
         nulls = connection.execute(
-            "SELECT path_in_schema, sum(stats_null_count)::BIGINT "
-            f"FROM parquet_metadata({literal(glob(export))}) GROUP BY 1"
+            f"SELECT path_in_schema, sum(stats_null_count)::BIGINT FROM parquet_metadata([{listed}]) GROUP BY 1"
         ).fetchall()
         types = connection.execute('SELECT "eventType", count(*) FROM events GROUP BY 1 ORDER BY 1').fetchall()
         phases = connection.execute(
@@ -108,13 +127,13 @@ def _utc(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat(timespec="milliseconds") + "Z"
 
 
-def check_verdict(report_file: Path, raw: Path, quarantine: Path) -> None:
+def check_verdict(report_file: Path, raw: Mapping[date, seal.Sealed], quarantine: Path) -> None:
     """Raise DataError unless `validate` looked at these very files and let them pass."""
     verdict = read_report(report_file, "passed", "mode", "raw_sha256", "quarantine_sha256")
-    seen = (verdict["raw_sha256"], verdict["quarantine_sha256"]) == (sha256(raw), sha256(quarantine))
+    seen = (verdict["raw_sha256"], verdict["quarantine_sha256"]) == (seal.digest_of(raw), sha256(quarantine))
     if not seen or not (verdict["passed"] or verdict["mode"] == "quarantine"):
         raise DataError(
-            f"{report_file} does not vouch for what is in {raw} and {quarantine}",
+            f"{report_file} does not vouch for the raw files and {quarantine}",
             where=str(report_file),
             expected="a validation of exactly these files that passed",
             next_step="dvc repro, which validates before it exports",
@@ -123,23 +142,27 @@ def check_verdict(report_file: Path, raw: Path, quarantine: Path) -> None:
 
 def export(params_file: Path, raw: Path, quarantine: Path, verdict_file: Path, out: Path, report_file: Path) -> None:
     wish = params.load(params_file).extract
-    days = days_in(raw)
-    total = sum(open_day(raw, day, arrow_schema("raw")).metadata.num_rows for day in days)
-    check_verdict(verdict_file, raw, quarantine)
+    sources = seal.sealed_days(raw)
+    check_verdict(verdict_file, sources, quarantine)
     bad = quarantined_rows(quarantine)
+    origins = {day: origin(source, bad.get(day)) for day, source in sources.items()}
+    kept = seal.unchanged(out, origins)
+    to_write = [day for day in sources if day not in kept]
     with (
-        replacing(out) as staging,
-        Progress("export", "rows", total) as progress,
+        replacing(out, kept) as staging,
+        Progress("export", "rows", sum(sources[day].rows for day in to_write)) as progress,
         ThreadPoolExecutor(THREADS) as pool,
     ):
-        none = pa.array([], pa.int64())
-        done = [
-            pool.submit(export_day, raw, staging, day, bad.get(day, none), wish.batch_size, progress) for day in days
+        written = [
+            pool.submit(export_day, raw, staging, day, origins[day], bad.get(day), wish.batch_size, progress)
+            for day in to_write
         ]
-        rows = sum(future.result() for future in done)
-        facts = quality(staging)
+        rows = sum(kept.values()) + sum(future.result() for future in written)
+        files = [day_path(out if day in kept else staging, day) for day in sources]
+        facts = quality(files)
     write_report(report_file, facts)
-    print(f"export: {count(rows, 'row')} in {count(len(days), 'file')} under {out}, {facts['bytes'] / 1e6:.1f} MB")
+    print(f"export: kept {len(kept)}, wrote {len(to_write)}")
+    print(f"export: {count(rows, 'row')} in {count(len(files), 'file')} under {out}, {facts['bytes'] / 1e6:.1f} MB")
 
 
 def main() -> None:

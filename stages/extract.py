@@ -1,14 +1,16 @@
 """Pull the window out of PostgreSQL: one Parquet file a day in data/raw, and what PostgreSQL counted as a report.
 
-Reads the source, in one read-only snapshot that all connections share. Publishes every row of every day, or nothing:
-PostgreSQL's own counts, the pins of watermark.yaml and the rows that arrived have to agree.
+Reads from the source only the days whose files do not yet hold what watermark.yaml pins, in one read-only snapshot
+that all connections share. Publishes every row of every day, or nothing: PostgreSQL's own counts, the pins of
+watermark.yaml and the rows that arrived have to agree.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -16,10 +18,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from schemas.contract import arrow_schema
-from stages.shared import params, watermark
+from stages.shared import params, seal, watermark
 from stages.shared.errors import DataError, PinError, run
-from stages.shared.layout import day_path, replacing, write_report
-from stages.shared.parquet import DayWriter
+from stages.shared.layout import PREFIX, day_path, replacing, write_report
+from stages.shared.parquet import DayWriter, fingerprint
 from stages.shared.progress import Progress, count
 from stages.source import events, postgres
 from stages.source.catalog import check_contract
@@ -72,25 +74,34 @@ def report(days: list[date], counted: Mapping[date, int]) -> dict[str, object]:
     }
 
 
-def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Path) -> None:
-    wish = params.load(params_file).extract
-    pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
-    days = list(pins)
-    schema = arrow_schema("raw")
+def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
+    """What decides the bytes of a day's file, as its footer says it: the pin, the user filter, the contract."""
+    # Of the users only a digest: a file without rows of theirs shall not name them.
+    chosen = hashlib.sha256("\n".join(users).encode()).hexdigest()[:16] if users else "all"
+    return {
+        "pipeline.pin": f"{pin.rows} rows, {pin.digest}",
+        "pipeline.users": chosen,
+        "pipeline.contract": fingerprint(arrow_schema("raw")),
+    }
 
+
+def read_days(
+    wish: params.Extract, pins: Mapping[date, watermark.Day], origins: Mapping[date, Mapping[str, str]], staging: Path
+) -> dict[date, int]:
+    """Write the files of the days in `pins` under `staging`; returns PostgreSQL's count for each, after the filter.
+
+    Raises what check_contract, check_pins and check_arrived raise, and SourceError.
+    """
+    schema, days = arrow_schema("raw"), list(pins)
     expected = None if wish.user_id else sum(pin.rows for pin in pins.values())
-    with (
-        postgres.connect() as target,
-        replacing(out) as staging,
-        Progress("extract", "rows", expected) as progress,
-    ):
-        print(f"extract: {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
+    with postgres.connect() as target, Progress("extract", "rows", expected) as progress:
+        print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
 
-        def count_all(connection: sa.Connection) -> dict[date, tuple[int, int]]:
-            """Rows of each day, in all and of the users asked for; raises PinError when the source has moved."""
-            counts = events.day_counts(connection, target.schema, days, wish.user_id)
-            check_pins(pins, {day: rows for day, (rows, _) in counts.items()}, target)
-            return counts
+        def counts(connection: sa.Connection) -> dict[date, int]:
+            """Rows of each day, of the users asked for; raises PinError when the source has moved."""
+            found = events.day_counts(connection, target.schema, days, wish.user_id)
+            check_pins(pins, {day: rows for day, (rows, _) in found.items()}, target)
+            return {day: chosen for day, (_, chosen) in found.items()}
 
         check_utf8 = True
 
@@ -100,10 +111,10 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
                 print(f"extract: notice: {notice}", file=sys.stderr)
             check_utf8 = not events.promises_utf8(connection)
             # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
-            return {day: chosen for day, (_, chosen) in count_all(connection).items()} if wish.user_id else {}
+            return counts(connection) if wish.user_id else {}
 
         def copy(connection: sa.Connection, day: date) -> int:
-            with DayWriter(day_path(staging, day), schema) as writer:
+            with DayWriter(day_path(staging, day), schema, origins[day]) as writer:
 
                 def write(batch: pa.RecordBatch) -> None:
                     writer.write(batch)
@@ -114,16 +125,29 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
                 decoder.finish()
             check_arrived({day: sent}, {day: writer.rows}, target.name)
             if not wish.user_id and sent != pins[day].rows:
-                count_all(connection)
+                counts(connection)
             return sent
 
         filtered, sent = postgres.per_day(target, days, wish.workers, before, copy)
         counted = filtered if wish.user_id else sent
         check_arrived(counted, sent, target.name)
+    return counted
 
-    write_report(report_file, report(days, counted))
+
+def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Path) -> None:
+    wish = params.load(params_file).extract
+    pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
+    origins = {day: origin(pin, wish.user_id) for day, pin in pins.items()}
+    wanted = {day_path(out, day).parent for day in pins}
+    dropped = [folder for folder in out.glob(PREFIX + "*") if folder not in wanted]
+    kept = seal.unchanged(out, origins)
+    to_read = {day: pin for day, pin in pins.items() if day not in kept}
+    with replacing(out, kept) as staging:
+        counted = kept | (read_days(wish, to_read, origins, staging) if to_read else {})
+    write_report(report_file, report(list(pins), counted))
     rows = sum(counted.values())
-    print(f"extract: {count(rows, 'row')} in {count(len(days), 'file')} under {out}")
+    print(f"extract: kept {len(kept)}, read {len(to_read)}, dropped {len(dropped)}")
+    print(f"extract: {count(rows, 'row')} in {count(len(pins), 'file')} under {out}")
     if not rows:
         of = " of the users in extract.user_id" if wish.user_id else ""
         print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)

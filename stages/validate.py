@@ -1,34 +1,39 @@
 """Prove that every row of data/raw obeys the contract, before anything is published.
 
 Reads data/raw in batches; writes validation.json, the failing cases (local only) and, in quarantine mode, the failing
-rows to data/quarantine. Checks everything before it fails; every count is exact.
+rows to data/quarantine. Checks everything before it fails; every count is exact. A day whose file passed the same
+checks on this machine before is not checked again; which ones did is noted in a local file that may be lost.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import itertools
+import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import duckdb
 import pandas as pd
+import pandera
 import pandera.pandas as pa
 import pyarrow
 import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
+from schemas import behavioral_events, contract
 from schemas.behavioral_events import build_schema
 from schemas.contract import COLUMNS, arrow_schema
-from stages.shared import params, watermark
+from stages.shared import params, seal, watermark
 from stages.shared.errors import RowsInvalidError, run
-from stages.shared.layout import days_in, glob, replacing_file, sha256, write_report
+from stages.shared.layout import day_path, literal, replacing_file, sha256, write_report
 from stages.shared.parquet import DayWriter, batches, open_day
 from stages.shared.progress import Progress, count
 
@@ -95,12 +100,15 @@ class Findings:
     per_check: int
     rows: int = 0
     failed_rows: int = 0
+    failed_days: set[date] = field(default_factory=set)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)
     cases: list[tuple[date, str | None, str, str, str | None]] = field(default_factory=list)
 
     def add(self, piece: Piece, column: str, check: str, failing: pyarrow.Array) -> None:
         """Note the rows of `piece` where the mask `failing` is true."""
         n = failing.true_count
+        if n:
+            self.failed_days.add(piece.day)
         before = self.counts[column, check]
         self.counts[column, check] = before + n
         room = max(self.per_check - before, 0)
@@ -129,20 +137,61 @@ class Findings:
         }
 
 
-def duplicate_ids(raw: Path, spill: Path) -> list[str]:
-    """The ids that stand on more than one row of the window, which no batch can see.
+def rules(phases: Sequence[str]) -> str:
+    """A digest of all that decides whether a row passes: the checks' code, the libraries, the params."""
+    libraries = [pandera.__version__, pd.__version__, pyarrow.__version__, duckdb.__version__]
+    code = [Path(str(module)).read_bytes() for module in (behavioral_events.__file__, contract.__file__, __file__)]
+    return hashlib.sha256(repr([libraries, list(phases), code]).encode()).hexdigest()
 
-    DuckDB groups within a fixed memory and spills the rest into the folder `spill`.
+
+def passed_before(memory: Path, rules: str) -> dict[date, str]:
+    """Days and their files' checksums that passed these rules when they were last checked, all in one run.
+
+    Empty when the note is missing or can't be read: then everything is checked.
+    """
+    try:
+        noted = json.loads(memory.read_text(encoding="utf-8"))
+        return {date.fromisoformat(day): sha for day, sha in noted["days"].items()} if noted["rules"] == rules else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def within_time_rules(days: Sequence[date], schema: pa.DataFrameSchema) -> list[date]:
+    """The days of which every instant passes the rules that speak of `until`, which moves while files stay."""
+    if not days:
+        return []
+    begins = [watermark.midnight(day) for day in days]
+    ends = [watermark.midnight(day + timedelta(days=1)) - timedelta(milliseconds=1) for day in days]
+    instants = pyarrow.array(begins + ends, pyarrow.timestamp("ms"))
+    series = pyarrow.table({"timestamp": instants}).to_pandas(types_mapper=pd.ArrowDtype)["timestamp"]
+    passed = [True] * len(series)
+    for check in schema.columns["timestamp"].checks:
+        passed = [a and bool(b) for a, b in zip(passed, check(series).check_output, strict=True)]
+    return [day for day, begin, end in zip(days, passed, passed[len(days) :], strict=False) if begin and end]
+
+
+def duplicate_ids(raw: Path, days: Sequence[date], new: Collection[date], spill: Path) -> list[str]:
+    """The ids that stand on more than one row of `days`, which no batch can see.
+
+    The other days than `new` were found to have no id twice among them. DuckDB groups within a fixed memory and
+    spills the rest into the folder `spill`.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": "96MB",
         "threads": 2,
         "temp_directory": str(spill),
     }
+
+    def rows(of: Collection[date]) -> str:
+        files = ", ".join(literal(str(day_path(raw, day))) for day in sorted(of))
+        return f"(SELECT id FROM read_parquet([{files}], hive_partitioning = false) WHERE id IS NOT NULL)"
+
+    if not new:
+        return []
+    among = f"WHERE id IN {rows(new)}" if len(new) < len(days) else ""
     with duckdb.connect(config=config) as connection:
-        rows = connection.read_parquet(glob(raw), hive_partitioning=False)
-        twice = rows.aggregate("id, count(*) AS n", "id").filter("n > 1 AND id IS NOT NULL")
-        return [row[0] for row in twice.project("id").fetchall()]
+        twice = connection.execute(f"SELECT id FROM {rows(days)} {among} GROUP BY id HAVING count(*) > 1")
+        return [row[0] for row in twice.fetchall()]
 
 
 def failing_masks(
@@ -205,7 +254,13 @@ def quarantine_schema() -> pyarrow.Schema:
 
 
 def validate(
-    params_file: Path, watermark_file: Path, raw: Path, report_file: Path, failures_file: Path, quarantine: Path
+    params_file: Path,
+    watermark_file: Path,
+    raw: Path,
+    report_file: Path,
+    failures_file: Path,
+    quarantine: Path,
+    memory: Path,
 ) -> None:
     wish = params.load(params_file)
     until = watermark.midnight(watermark.load_until(watermark_file))
@@ -214,24 +269,34 @@ def validate(
     no_rows = arrow_schema("raw").empty_table().to_pandas(types_mapper=pd.ArrowDtype)
     for column, check, _ in failing_masks(no_rows, schema, []):
         findings.counts[column, check] = 0
-    days = days_in(raw)
+    files = seal.sealed_days(raw)
+    these_rules = rules(wish.validate.experiment_phases)
+    passed = passed_before(memory, these_rules)
+    known = within_time_rules([day for day in files if files[day].sha256 == passed.get(day)], schema)
 
     with replacing_file(quarantine) as new:
-        total = sum(open_day(raw, day, arrow_schema("raw")).metadata.num_rows for day in days)
-        duplicates = duplicate_ids(raw, new.parent / "spill")
+        duplicates = duplicate_ids(raw, list(files), files.keys() - set(known), new.parent / "spill")
+        if duplicates:
+            known = []  # a row that passed before may be the twin of a new one
+        to_check = [day for day in files if day not in known]
+        findings.rows = sum(files[day].rows for day in known)
+        total = sum(files[day].rows for day in to_check)
         with DayWriter(new, quarantine_schema()) as writer, Progress("validate", "rows", total) as progress:
-            for pieces in ahead(chunks(raw, days, wish.extract.batch_size)):
+            for pieces in ahead(chunks(raw, to_check, wish.extract.batch_size)):
                 for piece, reasons in zip(pieces, check_chunk(pieces, schema, duplicates, findings), strict=False):
                     writer.write(quarantined(piece, reasons))
                 progress.add(sum(piece.batch.num_rows for piece in pieces))
-        write_report(report_file, findings.report(wish.validate.mode, sha256(raw), sha256(new)))
+        write_report(report_file, findings.report(wish.validate.mode, seal.digest_of(files), sha256(new)))
         write_cases(findings, failures_file)
+        clean = {str(day): files[day].sha256 for day in files if day not in findings.failed_days}
+        write_report(memory, {"rules": these_rules, "days": clean})
         show(findings, failures_file)
         if findings.failed_rows and wish.validate.mode == "strict":
             raise invalid(findings, report_file)
 
-    print(f"validate: {count(findings.rows, 'row')} checked, {len(findings.counts)} checks, ", end="")
-    print(f"{count(findings.failed_rows, 'row')} to {quarantine}" if findings.failed_rows else "all passed")
+    print(f"validate: {count(findings.rows, 'row')}, {len(findings.counts)} checks, ", end="")
+    print(f"{count(findings.failed_rows, 'row')} to {quarantine}" if findings.failed_rows else "all passed", end="")
+    print(f"; {count(len(known), 'day')} had passed before and not changed" if known else "")
 
 
 def write_cases(findings: Findings, path: Path) -> None:
@@ -268,8 +333,9 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=Path("data/reports/validation.json"))
     parser.add_argument("--failures", type=Path, default=Path("data/reports/validation_failures.csv"))
     parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
+    parser.add_argument("--passed", type=Path, default=Path("data/.passed.json"))
     args = parser.parse_args()
-    validate(args.params, args.watermark, args.raw, args.report, args.failures, args.quarantine)
+    validate(args.params, args.watermark, args.raw, args.report, args.failures, args.quarantine, args.passed)
 
 
 if __name__ == "__main__":

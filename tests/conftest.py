@@ -123,7 +123,13 @@ class Work:
 
     def validate(self) -> None:
         validate.validate(
-            self.root / "params.yaml", self.watermark, self.raw, self.verdict, self.failures, self.quarantine
+            self.root / "params.yaml",
+            self.watermark,
+            self.raw,
+            self.verdict,
+            self.failures,
+            self.quarantine,
+            self.passed,
         )
 
     def export(self) -> None:
@@ -145,6 +151,7 @@ PATHS = {
     "extracted": "data/reports/extract.json",
     "verdict": "data/reports/validation.json",
     "failures": "data/reports/validation_failures.csv",
+    "passed": "data/.passed.json",
     "quarantine": "data/quarantine/behavioral_events.parquet",
     "out": "data/export/behavioral_events",
     "quality": "data/reports/quality.json",

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -59,11 +59,11 @@ def _foreign(entry: Path) -> DataError:
 
 
 @contextmanager
-def replacing(root: Path) -> Iterator[Path]:
-    """A folder beside `root` to write days into; when the block ends well they become the whole of `root`.
+def replacing(root: Path, keep: Collection[date] = ()) -> Iterator[Path]:
+    """A folder beside `root` to write days into; when the block ends well, they and those to `keep` become all of it.
 
-    Files are moved in one by one with os.replace, and days that are not among the new ones are removed; when the
-    block fails, `root` is as it was. DVC lets only one run at a time do this.
+    Files are moved in one by one with os.replace, and days that are neither new nor kept are removed; when the block
+    fails, `root` is as it was. DVC lets only one run at a time do this.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     _sweep(root)
@@ -72,9 +72,14 @@ def replacing(root: Path) -> Iterator[Path]:
         yield staging
         root.mkdir(exist_ok=True)
         new = {entry.name for entry in staging.iterdir()}
+        kept = {day_path(root, day).parent.name for day in keep}
         for old in list(root.iterdir()):
-            if old.name not in new:
+            if old.name not in new | kept:
                 _remove(old)
+            elif old.name in kept:
+                for part in old.iterdir():
+                    if part.name != PART:  # a copy beside it would double its rows
+                        _remove(part)
         for entry in sorted(new):
             target = root / entry
             if {p.name for p in target.iterdir()} - {PART} if target.is_dir() else target.exists():
@@ -117,12 +122,8 @@ def read_report(path: Path, *keys: str) -> dict[str, Any]:
 
 
 def sha256(path: Path) -> str:
-    """A digest of a file, or of all files of a folder and their names."""
-    if not path.is_dir():
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    names = sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
-    return hashlib.sha256("".join(f"{name} {sha256(path / name)}\n" for name in names).encode()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove(path: Path) -> None:

@@ -6,7 +6,8 @@ pieces the rows arrive in, and the footer holds no clock, host or pandas metadat
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.contract import ORDER
+from stages.shared import seal
 from stages.shared.errors import DataError
 from stages.shared.layout import day_path
 
@@ -23,19 +26,30 @@ from stages.shared.layout import day_path
 ROW_GROUP_ROWS = 16_384
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 
+# To be raised when a change of this module gives other bytes for the same rows, so that files of before are not kept.
+FORMAT = 1
+
 # A dictionary of unique values is built in vain and thrown away.
 _UNIQUE = {"id", "eventData", "timestamp"}
+
+
+def fingerprint(schema: pa.Schema) -> str:
+    """What, besides the rows, decides the bytes of a file: columns, types, order, row groups and the library."""
+    decides = [FORMAT, pa.__version__, schema.to_string(), list(ORDER), ROW_GROUP_ROWS, ROW_GROUP_BYTES]
+    return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
 
 
 class DayWriter:
     """Writes one day's file from record batches of any size; use it as a context manager.
 
-    Holds at most one row group and one batch. The schema's metadata goes into the footer.
+    Holds at most one row group and one batch. With `facts` (texts by a key that begins with "pipeline.") the file is
+    sealed: they and a checksum go into the footer.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, facts: Mapping[str, str] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows = 0
+        self._path, self._facts = path, facts
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._texts = [i for i, field in enumerate(schema) if not pa.types.is_primitive(field.type)]
@@ -87,7 +101,11 @@ class DayWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._end_row_group()
+            if self._facts is not None:
+                self._writer.add_key_value_metadata({**self._facts, seal.CHECKSUM: seal.BLANK})
         self._writer.close()
+        if kind is None and self._facts is not None:
+            seal.seal(self._path)
 
 
 def _text_bytes(texts: pa.Array) -> int:

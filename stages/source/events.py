@@ -66,7 +66,7 @@ def copy_sql(schema: str, day: date, users: tuple[str, ...]) -> str:
 def day_counts(
     connection: sa.Connection, schema: str, days: Sequence[date], users: Sequence[str]
 ) -> dict[date, tuple[int, int]]:
-    """For each of consecutive `days` its rows, and how many of them belong to `users` (all if empty)."""
+    """For each of `days`, oldest first, its rows, and how many of them belong to `users` (all if empty)."""
     events = table(schema)
     day = sa.cast(events.c.timestamp, sa.Date).label("day")
     chosen = sa.func.count().filter(events.c.userId.in_(users)) if users else sa.func.count()

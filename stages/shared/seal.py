@@ -1,0 +1,127 @@
+"""Parquet files that vouch for themselves: where their rows come from and a checksum, both in their own footer.
+
+So whether a file is still what it should be needs no second place that could be lost or disagree with it. Sealed files
+are read with `SELECT * FROM parquet_kv_metadata('FILE')` like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stages.shared.errors import DataError
+from stages.shared.layout import day_path, days_in
+
+CHECKSUM = "pipeline.sha256"
+# What the checksum is computed over in place of itself.
+BLANK = "0" * 64
+
+# A key of the footer and the head of its value: a string (0x18) of 64 bytes. Thrift's compact protocol, in which
+# Parquet writes its footers.
+_MARK = CHECKSUM.encode() + b"\x18\x40"
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """What an intact file says of itself."""
+
+    rows: int
+    sha256: str
+    facts: Mapping[str, str]
+
+
+def seal(path: Path) -> None:
+    """Put the checksum of the whole file in the place of the BLANK that was written under CHECKSUM."""
+    with open(path, "r+b") as file:
+        place = _place(file)
+        digest = _digest(file, place)
+        file.seek(place)
+        file.write(digest.encode())
+
+
+def read(path: Path) -> Sealed | None:
+    """What the file at `path` says of itself; None when it is missing, cut off, altered in any byte or not sealed."""
+    try:
+        with open(path, "rb") as file:
+            place = _place(file)
+            file.seek(place)
+            claimed = file.read(len(BLANK)).decode("ascii")
+            if _digest(file, place) != claimed:
+                return None
+            file.seek(0)
+            metadata = pq.read_metadata(file)
+    except (OSError, ValueError, struct.error, pa.ArrowException):
+        return None
+    facts = {key.decode(): value.decode() for key, value in metadata.metadata.items() if key.startswith(b"pipeline.")}
+    return Sealed(metadata.num_rows, claimed, facts)
+
+
+def sealed_days(root: Path) -> dict[date, Sealed]:
+    """The days under `root`, oldest first, and what their files say. Raises DataError that names a damaged file."""
+    days = {}
+    for day in days_in(root):
+        found = read(day_path(root, day))
+        if found is None:
+            raise DataError(
+                f"the file {day_path(root, day)} is damaged: its bytes are not those of its checksum",
+                where=str(day_path(root, day)),
+                expected="the file that the stage before wrote, unaltered",
+                next_step=f"dvc checkout --force {root}, or dvc repro",
+            )
+        days[day] = found
+    return days
+
+
+def unchanged(root: Path, wanted: Mapping[date, Mapping[str, str]]) -> dict[date, int]:
+    """Of the days in `wanted` those whose file is intact and says just that of itself, with its rows."""
+    files = {day: read(day_path(root, day)) for day in wanted}
+    return {day: file.rows for day, file in files.items() if file and file.facts.items() >= wanted[day].items()}
+
+
+def digest_of(days: Mapping[date, Sealed]) -> str:
+    """One SHA-256 for a folder: over its days and the checksums of their files."""
+    return hashlib.sha256("".join(f"{day} {file.sha256}\n" for day, file in sorted(days.items())).encode()).hexdigest()
+
+
+def _place(file: BinaryIO) -> int:
+    """Where the checksum stands; ValueError when there is none."""
+    size = file.seek(-8, 2) + 8
+    length, magic = cast(tuple[int, bytes], struct.unpack("<I4s", file.read(8)))
+    begin = size - 8 - length
+    if magic != b"PAR1" or begin < 4:
+        raise ValueError("no Parquet file")
+    file.seek(begin)
+    # The last one: statistics, which may hold any text of a row, come before the keys.
+    mark = file.read(length).rfind(_MARK)
+    if mark < 0:
+        raise ValueError("not sealed")
+    return begin + mark + len(_MARK)
+
+
+def _digest(file: BinaryIO, place: int) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(file, 0, place):
+        digest.update(piece)
+    digest.update(BLANK.encode())
+    for piece in _pieces(file, place + len(BLANK), None):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(file: BinaryIO, begin: int, end: int | None) -> Iterator[bytes]:
+    file.seek(begin)
+    left = end - begin if end is not None else None
+    while left is None or left:
+        piece = file.read(min(1 << 20, left) if left is not None else 1 << 20)
+        if not piece:
+            return
+        left = left - len(piece) if left is not None else None
+        yield piece
