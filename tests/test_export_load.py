@@ -146,6 +146,7 @@ def test_export_refuses_rows_that_validate_did_not_see(db: Database, loaded: Wor
     loaded.validate()
     before = files(loaded.out)
     db.run('UPDATE behavioral_events SET "timeOfDay" = 99 WHERE "userId" = %s', [USER_B])
+    loaded.refresh()
     loaded.extract()
     with pytest.raises(DataError, match="does not vouch"):
         loaded.export()

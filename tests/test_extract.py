@@ -243,8 +243,17 @@ def test_the_schema_of_the_url_is_where_the_table_is(db: Database, work: Work, m
     assert len(extracted_rows(work)) == 1
 
 
+def stale(work: Work) -> dict[str, bytes]:
+    """Damage every raw file, so that all days have to be read again; returns what they held."""
+    good = files(work.raw)
+    for file in work.raw.glob("*/*.parquet"):
+        file.write_bytes(file.read_bytes() + b"damage")
+    return good
+
+
 def fails(work: Work, kind: type[PipelineError], *said: str) -> None:
     """extract fails with a message that says all of this, and everything in data/ is as it was."""
+    stale(work)
     before = files(work.root)
     with pytest.raises(kind) as caught:
         work.extract()
@@ -293,7 +302,7 @@ def test_what_only_the_database_knows_is_a_notice(
 ) -> None:
     db.run('ALTER TABLE behavioral_events ADD COLUMN "streak" int DEFAULT 7')
     db.run("""ALTER TYPE "EventType" ADD VALUE 'NOTE_TAKEN'""")
-    before = files(extracted.raw)
+    before = stale(extracted)
     extracted.extract()
     said = capsys.readouterr().err
     assert "streak" in said
@@ -302,13 +311,14 @@ def test_what_only_the_database_knows_is_a_notice(
 
 
 def test_views_and_partitioned_tables_are_read_like_tables(db: Database, extracted: Work) -> None:
-    before = files(extracted.raw)
+    before = stale(extracted)
     db.run("ALTER TABLE behavioral_events RENAME TO stored; CREATE VIEW behavioral_events AS SELECT * FROM stored")
     extracted.extract()
     assert files(extracted.raw) == before
     db.run("DROP VIEW behavioral_events; CREATE TABLE behavioral_events (LIKE stored) PARTITION BY RANGE (timestamp)")
     db.run("CREATE TABLE p PARTITION OF behavioral_events DEFAULT")
     db.run("INSERT INTO behavioral_events SELECT * FROM stored")
+    stale(extracted)
     extracted.extract()
     assert files(extracted.raw) == before
 
@@ -378,6 +388,7 @@ def test_a_source_that_can_not_be_read(
         "NO_TLS": f"postgresql://postgres:secret-word@127.0.0.1:{db.where['port']}/{db.name}?sslmode=require",
     }
     monkeypatch.setenv("DATABASE_URL", urls.get(url, url))
+    stale(extracted)
     before = files(extracted.root)
     with pytest.raises(kind) as caught:
         extracted.extract()
@@ -428,6 +439,7 @@ def run_extract(work: Work, out: str) -> subprocess.CompletedProcess[str]:
 def test_a_signal_ends_the_run_with_nothing_published_and_no_connection_left(
     db: Database, extracted: Work, number: signal.Signals
 ) -> None:
+    stale(extracted)
     before = files(extracted.raw)
     with closing(db.connect()) as blocker, blocker.cursor() as cursor:
         blocker.autocommit = False

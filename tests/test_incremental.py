@@ -103,7 +103,8 @@ def step(name: str, db: Database, work: Work, chance: random.Random) -> None:
         elif name == "lose":
             shutil.rmtree(file.parent)
         elif name == "copy":  # another day's file, or a copy beside the right one
-            shutil.copy(file, chance.choice([chance.choice(files), file.with_name("part-1.parquet")]))
+            others = [other for other in files if other != file]
+            shutil.copyfile(file, chance.choice([*others[:1], file.with_name("part-1.parquet")]))
     if name in ("insert", "update", "delete", "more days"):
         work.refresh(work_until(work))
 
@@ -377,5 +378,15 @@ def test_a_moved_source_is_still_an_error_on_the_days_that_are_read(db: Database
     db.insert(event(timestamp=f"{YESTERDAY} 13:00:00"))
     before = outputs(five)
     with pytest.raises(PinError, match="2025-10-27: pinned 4, now 5"):
+        five.extract()
+    assert outputs(five) == before
+
+
+def test_a_change_in_place_after_the_pin_is_noticed_on_a_day_that_is_read(db: Database, five: Work) -> None:
+    db.insert(event(timestamp=f"{YESTERDAY} 12:00:00"))
+    five.refresh()
+    db.run('UPDATE behavioral_events SET "timeOfDay" = 5 WHERE timestamp >= %s', [YESTERDAY])
+    before = outputs(five)
+    with pytest.raises(PinError, match="2025-10-27: 4 rows as pinned, but of other content"):
         five.extract()
     assert outputs(five) == before

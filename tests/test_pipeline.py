@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,6 +164,9 @@ def test_the_source_moving_on_is_no_reason_to_fail_offline(clone: Clone) -> None
     clone.env["DATABASE_URL"] = "postgresql://nobody:secret-word@127.0.0.1:1/none"
     assert "up to date" in clone.run("dvc", "repro").stdout
     (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 10"))
+    assert "kept 10, read 0, dropped 80" in clone.run("dvc", "repro").stdout  # the files are there
+    shutil.rmtree(clone.path / "data/raw")
+    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 10", "days: 11"))
     failed = clone.run("dvc", "repro", ok=False)
     assert failed.returncode != 0
     assert "Connection refused" in failed.stderr

@@ -11,6 +11,7 @@ import pytest
 
 from schemas.contract import NAMES
 from stages.shared.errors import DataError, RowsInvalidError
+from stages.shared.parquet import DayWriter
 from tests.conftest import Database, Work, cuid, event
 from tests.test_extract import extracted_rows, files
 
@@ -168,12 +169,13 @@ def test_phases_are_a_param(db: Database, work: Work) -> None:
 
 
 def test_json_that_no_database_would_give_is_found(db: Database, work: Work) -> None:
-    """A raw file that somebody altered: the type is right, the text is no JSON."""
+    """A raw file that somebody made: the type is right, the text is no JSON."""
     db.insert(event(), event())
     prepare(work)
     path = sorted(work.raw.glob("*/*.parquet"))[-1]
     table = pq.read_table(path)
     broken = table.set_column(3, table.schema.field(3), [["{", "[1,]"]])
-    pq.write_table(broken, path)
+    with DayWriter(path, table.schema, {}) as writer:
+        writer.write(broken.combine_chunks().to_batches()[0])
     with pytest.raises(RowsInvalidError, match=r"eventData\.json_valid \(2\)"):
         work.validate()
