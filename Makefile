@@ -1,7 +1,7 @@
 # What CI calls and people type. Only relative paths, so that the checkout may stand anywhere.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup repro refresh queries summary test lint bench clean
+.PHONY: help setup repro refresh queries summary remote check test lint bench clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -41,6 +41,14 @@ queries: $(BIN)/.ready ## run the example queries of queries/
 
 summary: $(BIN)/.ready ## say again what the last run gave
 	@$(RUN) python -m stages.summary
+
+remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=https://... for compatible stores)
+	@test -n "$(URL)" || { echo "error: no URL, expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2; }
+	@$(RUN) dvc remote add --default --force storage "$(URL)"
+	@test -z "$(ENDPOINT)" || $(RUN) dvc remote modify storage endpointurl "$(ENDPOINT)"
+
+check: $(BIN)/.ready ## do pipeline and dvc.lock agree, and is everything in the remote? Needs no data
+	@$(RUN) python -m stages.check
 
 test: $(BIN)/.ready-dev ## run all tests
 	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests

@@ -68,6 +68,58 @@ def test_another_machine_gives_the_same_bytes(elsewhere: Clone) -> None:
     assert elsewhere.hashes() == committed()
 
 
+def test_a_clone_of_another_user_gives_the_same_bytes(scratch: Path, reproduced: Clone) -> None:
+    """As root there is another user to try; else root is the one that can't be tried."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    site = Path(duckdb.__file__).resolve().parent.parent
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    pythons = [sys.executable, f"/usr/bin/{version}", f"/usr/local/bin/{version}"]
+    probe = "import duckdb, pyarrow, dvc"
+    env = {"PYTHONPATH": str(site), "PATH": os.environ["PATH"]}
+
+    def works(python: str) -> bool:
+        command = [python, "-c", probe]
+        try:
+            return not subprocess.run(
+                command, user="nobody", env=env, cwd="/", capture_output=True, check=False
+            ).returncode
+        except OSError:
+            return False
+
+    python = next(filter(works, pythons), None)
+    if python is None:
+        pytest.skip(f"nobody can run none of {', '.join(pythons)}")
+    other = new_clone(scratch, "of nobody")
+    home = scratch / "home of nobody"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin" / "python").symlink_to(python)
+    for file in [other.path, home, *other.path.rglob("*"), *home.rglob("*")]:
+        shutil.chown(file, "nobody") if not file.is_symlink() else None
+    other.env |= {
+        "PYTHONPATH": str(site),
+        "HOME": str(home),
+        "TMPDIR": str(home),
+        "PATH": f"{home}/bin:{os.environ['PATH']}",
+        "TZ": "Pacific/Auckland",
+    }
+    command = [f"{home}/bin/python", "-m", "dvc", "repro"]
+    done = subprocess.run(
+        command,
+        cwd=other.path,
+        env=other.env,
+        user="nobody",
+        group="nogroup",
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (other.path / "data/raw/behavioral_events").stat().st_uid == other.path.stat().st_uid != 0
+    assert other.hashes() == reproduced.hashes()
+
+
 def test_refresh_on_the_sample_leaves_the_committed_watermark_as_it_is(clone: Clone) -> None:
     before = clone.text("watermark.yaml")
     assert "nothing moved" in clone.run("python", "-m", "stages.refresh").stdout

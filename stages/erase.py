@@ -1,0 +1,212 @@
+"""Forget a user: find every version that holds the user, and with --yes delete the files of it that do.
+
+Looks at every file in DVC's cache, the remote and data/, and at every version in Git's history. Deletes only files
+that hold the user, never one of the current snapshot, and proves in the end that the id is nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import mmap
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from schemas.contract import CUID
+from stages import store
+from stages.shared.errors import DataError, ParamsError, run
+from stages.shared.layout import literal
+from stages.shared.progress import Progress, count
+
+# Folders of the workspace that may hold rows or ids: outputs and reports, and DVC's copies for experiments.
+WORKSPACE = ("data", ".dvc/tmp/exps")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file that holds the user: in which places, and how many rows in it."""
+
+    rows: int
+    places: Mapping[str, str]  # name of the place: the file there
+
+
+def holds(duck: duckdb.DuckDBPyConnection, file: Path, user: str) -> int | None:
+    """The rows of a Parquet or DuckDB file that hold `user` in any text; 0 if only other bytes do; None if none."""
+    if not file.stat().st_size:
+        return None
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        parquet, database = content[:4] == b"PAR1", content[8:12] == b"DUCK"
+        plain = content.find(user.encode()) >= 0
+    rows = 0
+    if parquet:
+        rows = _rows(duck, f"read_parquet({literal(str(file))}, hive_partitioning = false)", user)
+    elif database:
+        duck.execute(f"ATTACH {literal(str(file))} AS held (READ_ONLY)")
+        tables = duck.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'held'")
+        rows = sum(_rows(duck, f"held.{_quoted(schema)}.{_quoted(name)}", user) for schema, name in tables.fetchall())
+        duck.execute("DETACH held")
+    return rows if rows or plain else None
+
+
+def _rows(duck: duckdb.DuckDBPyConnection, relation: str, user: str) -> int:
+    described = duck.execute(f"DESCRIBE FROM {relation}").fetchall()
+    texts = [_quoted(name) for name, kind, *_ in described if kind in ("VARCHAR", "JSON")]
+    where = " OR ".join(f"contains({name}::VARCHAR, $1)" for name in texts)
+    found = duck.execute(f"SELECT count(*) FROM {relation} WHERE {where}", [user]).fetchone() if where else None
+    return found[0] if found else 0
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def duck() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"memory_limit": "192MB"})
+
+
+def look(places: list[store.Place], user: str) -> tuple[dict[str, Finding], dict[str, int]]:
+    """Every file of cache and remote that holds the user, by its key, and how many files were looked at by place.
+
+    A file that both hold is read once, from the cache.
+    """
+    where: dict[str, dict[str, str]] = defaultdict(dict)
+    looked = {}
+    for place in places:
+        files = place.files()
+        looked[place.name] = len(files)
+        for file in files:
+            where[file.removeprefix(place.root)][place.name] = file
+    found = {}
+    by_name = {place.name: place for place in places}
+    with duck() as connection, Progress("erase", "files", len(where)) as progress:
+        for key, holders in sorted(where.items()):
+            name = next(iter(holders))
+            with by_name[name].opened(holders[name]) as opened:
+                rows = holds(connection, opened, user)
+            if rows is not None:
+                found[key] = Finding(rows, holders)
+            progress.add(1)
+    return found, looked
+
+
+def in_workspace(user: str) -> list[str]:
+    """Files of the workspace that hold the user."""
+    files = [file for folder in WORKSPACE for file in sorted(Path(folder).rglob("*")) if file.is_file()]
+    with duck() as connection:
+        return [str(file) for file in files if holds(connection, file, user) is not None]
+
+
+def key_of(md5: str) -> str:
+    return f"/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def holders(
+    locks: Mapping[str, tuple[str, str]], found: Mapping[str, Finding], places: list[store.Place]
+) -> dict[str, list[str]]:
+    """For each version that holds the user the paths of its files that do."""
+    objects = [(place, place.objects()) for place in places]
+    lists: dict[tuple[str, str], dict[str, str] | None] = {}
+    versions = {}
+    for name, (_, lock) in locks.items():
+        paths: list[str] = []
+        for out in store.outs(lock).items():
+            if out not in lists:
+                lists[out] = store.expand(*out, objects)
+            paths += [path for path, md5 in (lists[out] or {}).items() if key_of(md5) in found]
+        if paths:
+            versions[name] = paths
+    return versions
+
+
+def erase(user: str, yes: bool, local_only: bool) -> None:
+    if not re.fullmatch(CUID, user):
+        raise ParamsError(
+            f"{user!r} is no user id",
+            where="USER_ID",
+            expected=f"a cuid ({CUID})",
+            next_step="python -m stages.erase USER_ID",
+        )
+    current = Path("dvc.lock").read_text(encoding="utf-8")
+    with store.project() as repo:
+        places = [store.cache(repo)]
+        if not local_only:
+            places.append(store.remote(repo))
+        found, looked = look(places, user)
+        for name, files in looked.items():
+            print(f"erase: looked at {count(files, 'file')} in the {name}")
+        history = store.history()
+        versions = holders(history, found, places)
+        for commit, paths in versions.items():
+            print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(paths)}")
+        now = holders({"now": ("", current)}, found, places).get("now", [])
+        rows = sum(finding.rows for finding in found.values())
+        print(f"erase: {count(len(found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}")
+        here = now + in_workspace(user)
+        if here:
+            problem = DataError(
+                f"the current snapshot still holds {user}: {say(here)}",
+                where="dvc.lock, data/",
+                expected="a snapshot without the user, before older ones are deleted",
+                next_step="delete the rows in PostgreSQL, make refresh repro, git commit, then the same command again",
+            )
+            if yes:
+                raise problem
+            print(f"erase: {problem}", file=sys.stderr)
+        if not yes:
+            print(f"erase: dry run, nothing was deleted; next: python -m stages.erase {user} --yes")
+            return
+        if found:
+            print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
+        for finding in found.values():
+            for place in places:
+                if place.name in finding.places:
+                    place.delete(finding.places[place.name])
+        prove(places, user)
+    named_in_git(user)
+
+
+def prove(places: list[store.Place], user: str) -> None:
+    """Look again, at everything; DataError if the id is still somewhere."""
+    found, looked = look(places, user)
+    left = [name for finding in found.values() for name in finding.places.values()] + in_workspace(user)
+    if left:
+        raise DataError(
+            f"{user} is still in {say(left)}",
+            where=", ".join(looked),
+            expected="the id nowhere",
+            next_step="the same command again; for copies of experiments: dvc exp remove --all-commits, dvc exp clean",
+        )
+    scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in looked.items())
+    print(f"erase: proof: {user} is in none of {scanned}, and not in {', '.join(WORKSPACE)}")
+
+
+def named_in_git(user: str) -> None:
+    """Say where Git's history names the id, which is not for this command to rewrite."""
+    commits = store.git("log", "--all", "--format=%h", f"-S{user}").split()
+    if commits:
+        print(f"erase: notice: Git's history names the id (git log --all -S{user}); deleting that is up to you")
+
+
+def say(paths: list[str]) -> str:
+    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.erase", description=__doc__)
+    parser.add_argument("user", metavar="USER_ID", help="the user's cuid")
+    parser.add_argument("--yes", action="store_true", help="delete; without it nothing is changed")
+    parser.add_argument("--dry-run", action="store_true", help="only look, which is the default")
+    parser.add_argument("--local-only", action="store_true", help="only the cache of this machine, no remote")
+    args = parser.parse_args()
+    if args.yes and args.dry_run:
+        parser.error("--yes and --dry-run contradict each other")
+    erase(args.user, args.yes, args.local_only)
+
+
+if __name__ == "__main__":
+    run("erase", main)
