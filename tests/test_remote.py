@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -23,9 +25,7 @@ import boto3
 import duckdb
 import pytest
 
-from tests.conftest import UNTIL, USER_A, USER_B, USER_C, Clone, Database, event
-
-pytestmark = pytest.mark.xdist_group("remote")
+from tests.conftest import UNTIL, USER_A, USER_B, USER_C, Clone, Database, event, new_clone
 
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret-key", "AWS_DEFAULT_REGION": "us-east-1"}
 
@@ -127,19 +127,33 @@ def bytes_of(clone: Clone) -> dict[str, bytes]:
     return {str(p.relative_to(clone.path)): p.read_bytes() for p in files if p.is_file()}
 
 
-def small(clone: Clone, db: Database) -> Clone:
-    """The clone on a database of its own, five days with two rows each."""
-    db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00") for n in range(10)))
+def fill(db: Database) -> None:
+    """Five days with two rows each, the same in every database."""
+    stamps = [f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00" for n in range(10)]
+    db.insert(*(event(id=f"cproject{n:017d}", timestamp=stamp) for n, stamp in enumerate(stamps)))
+
+
+@pytest.fixture(scope="module")
+def first_night(scratch: Path, server: dict[str, str]) -> Clone:
+    """A clone with the first night of a database of its own. Read only."""
+    Database(server, "postgres").run("CREATE DATABASE nights TEMPLATE prisma")
+    db = Database(server, "nights")
+    fill(db)
+    clone = new_clone(scratch, "nights")
     clone.env |= {"DATABASE_URL": db.url(), **KEYS}
-    text = clone.text("params.yaml").replace("days: 90", "days: 5")
-    (clone.path / "params.yaml").write_text(text)
+    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 5"))
     night(clone, UNTIL, "first night")
     return clone
 
 
 @pytest.fixture
-def project(clone: Clone, db: Database) -> Clone:
-    return small(clone, db)
+def project(first_night: Clone, db: Database, scratch: Path) -> Iterator[Clone]:
+    """A copy of it, on a database with the same rows."""
+    fill(db)
+    path = Path(tempfile.mkdtemp(prefix="project ", dir=scratch))
+    shutil.copytree(first_night.path, path, dirs_exist_ok=True, symlinks=True)
+    yield Clone(path, first_night.env | {"DATABASE_URL": db.url()})
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def make(clone: Clone, *arguments: str, ok: bool = True) -> subprocess.CompletedProcess[str]:
