@@ -32,6 +32,9 @@ from benchmarks.report import (
     EMPTY,
     EXECUTIONS,
     FLOOR,
+    NIGHT,
+    NIGHT_REFRESH,
+    NIGHT_REPRO,
     NO_OP,
     NO_OPS,
     PLAIN,
@@ -49,7 +52,7 @@ from stages.shared.errors import PipelineError
 from stages.source import pgserver
 
 ROOT = Path(__file__).resolve().parent.parent
-UNTIL = "2025-10-28"
+UNTIL, DAY_BEFORE, LAST_DAY = "2025-10-28", "2025-10-27", "2025-10-27"
 PLAIN_RUNS = 2  # it takes long and its ratio is far from 1
 PLAIN_ROWS = 2_000_000  # beyond, it may need more memory than there is
 PYTHON_M = [sys.executable, "-m"]
@@ -133,13 +136,15 @@ def database(rows: int, days: int, skew: float) -> Iterator[tuple[str, list[str]
         events = (ROOT / "benchmarks" / "fill.sql").read_text(encoding="utf-8")
         # CHECKPOINT, so that the server does not write these rows to disk while others are measured.
         before = "SET client_min_messages = warning;\nSET maintenance_work_mem = '256MB';\n"
+        before += "CREATE EXTENSION pg_stat_statements;\n"
         script = f"{before}{tables}{events}{mark}{indexes}VACUUM ANALYZE;\nCHECKPOINT;\n"
         values = {"rows": rows, "days": days, "last_day_rows": round(rows * skew)}
         options = [part for name, value in values.items() for part in ("-v", f"{name}={value}")]
         subprocess.run([*psql, *options, "-f", "-"], input=script, text=True, encoding="utf-8", check=True)
 
     try:
-        with pgserver.running(home, "bench", fill) as where:
+        # It counts the rows that COPY sent, by statement.
+        with pgserver.running(home, "bench", fill, shared_preload_libraries="pg_stat_statements") as where:
             url = f"postgresql://{where['user']}@localhost/{where['dbname']}"
             yield f"{url}?host={quote(where['host'], safe='')}&port={where['port']}", psql
     finally:
@@ -224,13 +229,46 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
     return steps
 
 
+def night(copy: Path, psql: list[str], env: Mapping[str, str], days: int) -> tuple[Run, Run, dict[str, int]]:
+    """A night after a run: refresh, dvc repro, and what they cost PostgreSQL and the remote.
+
+    The figures are rows_sent (by COPY, as the server counted), rows_changed, bytes_pushed and bytes_changed (the new
+    day's two files). The remote is a folder; the bytes are those of any other.
+    """
+    remote = copy.parent / "remote"
+    shutil.rmtree(remote, ignore_errors=True)
+    dvc = [*PYTHON_M, "dvc"]
+    refresh = [*PYTHON_M, "stages.refresh", "--days", str(days), "--until"]
+    for command in ([*refresh, DAY_BEFORE], [*dvc, "repro"], [*dvc, "push", "-r", "bench"]):
+        measure(command, copy, env)
+    before = {file for file in remote.rglob("*") if file.is_file()}
+    ask(psql, env, "SELECT pg_stat_statements_reset()")
+    looked, _ = measure([*refresh, UNTIL], copy, env)
+    made, _ = measure([*dvc, "repro"], copy, env, expect="read 1, dropped 1")
+    sent = ask(psql, env, "SELECT sum(rows) FROM pg_stat_statements WHERE query LIKE 'COPY%'")
+    measure([*dvc, "push", "-r", "bench"], copy, env)
+    day = [copy / "data" / name / TABLE / f"event_date={LAST_DAY}" / "part-0.parquet" for name in ("raw", "export")]
+    changed = ask(psql, env, f"SELECT count(*) FROM {TABLE} WHERE timestamp >= '{LAST_DAY}' AND timestamp < '{UNTIL}'")
+    figures = {
+        "rows_sent": int(sent),
+        "rows_changed": int(changed),
+        "bytes_pushed": sum(file.stat().st_size for file in remote.rglob("*") if file.is_file() and file not in before),
+        "bytes_changed": sum(file.stat().st_size for file in day),
+    }
+    return looked, made, figures
+
+
+def ask(psql: list[str], env: Mapping[str, str], sql: str) -> str:
+    return subprocess.run([*psql, "-c", sql], env=env, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+
+
 def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only: bool) -> Results:
     settings = {"rows": rows, "days": days, "skew": skew, "runs": runs, "memory_only": memory_only}
     results = Results(dict(settings))
     with database(rows, days, skew) as (url, psql), tempfile.TemporaryDirectory(prefix="behavioral-events-") as name:
         folder, env = Path(name), environment(url)
         working_copy(folder / "copy", days)
-        results.machine = machine(results.settings, server_version(psql, env))
+        results.machine = machine(results.settings, ask(psql, env, "SHOW server_version"))
         print("bench: pinning the source", file=sys.stderr)
         measure([*PYTHON_M, "stages.refresh", "--until", UNTIL, "--days", str(days)], folder / "copy", env)
         steps = round_of(folder, psql, days, plain)
@@ -248,16 +286,19 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                 took = f"{run.seconds:.2f} s, {run.peak_mb:.0f} MB"
                 print(f"bench: round {number}/{runs}: {step.name}: {took}", file=sys.stderr)
         if not memory_only:
+            remote = [*PYTHON_M, "dvc", "remote", "add", "bench", str(folder / "remote")]
+            measure(remote, folder / "copy", env)
+            for number in range(1, runs + 1):
+                looked, made, results.night = night(folder / "copy", psql, env, days)
+                both = Run(looked.seconds + made.seconds, max(looked.peak_mb, made.peak_mb))
+                for name, run in ((NIGHT_REFRESH, looked), (NIGHT_REPRO, made), (NIGHT, both)):
+                    results.runs.setdefault(name, []).append(run)
+                print(f"bench: night {number}/{runs}: {looked.seconds:.2f} + {made.seconds:.2f} s", file=sys.stderr)
             for strategy, file in (("view", "data/analytics.duckdb"), ("table", "../table.duckdb")):
                 print(f"bench: example queries, {strategy}", file=sys.stderr)
                 command = [*PYTHON_M, "benchmarks.query_times", file, str(EXECUTIONS)]
                 results.queries[strategy] = json.loads(measure(command, folder / "copy", env)[1])
     return results
-
-
-def server_version(psql: list[str], env: Mapping[str, str]) -> str:
-    command = [*psql, "-c", "SHOW server_version"]
-    return subprocess.run(command, env=env, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
 
 
 def put_away(number: int, _: object) -> None:

@@ -16,6 +16,7 @@ from stages.shared.progress import count
 STAGES = ("extract", "validate", "export", "load")
 FLOOR, COLD, NO_OP, EMPTY = "COPY to /dev/null (the floor)", "dvc repro, cold", "dvc repro, no-op", "empty DVC, no-op"
 REFRESH, TABLE_LOAD, PLAIN = "refresh", "load (table)", "the plain way"
+NIGHT_REFRESH, NIGHT_REPRO, NIGHT = "refresh, a night on", "dvc repro, a night on", "both together"
 EXECUTIONS = 20  # of each query
 NO_OPS = 3  # a round: short, so that noise is a large part of each
 
@@ -34,6 +35,7 @@ class Results:
     machine: str = ""
     runs: dict[str, list[Run]] = field(default_factory=dict)
     queries: dict[str, dict[str, list[float]]] = field(default_factory=dict)  # strategy, query, milliseconds
+    night: dict[str, int] = field(default_factory=dict)  # rows and bytes of the night after: see bench.night
 
     def seconds(self, name: str) -> float:
         return median(run.seconds for run in self.runs[name])
@@ -98,6 +100,12 @@ def targets(results: Results) -> list[list[str]]:
         found.append(("cold dvc repro, times the plain way", plain, 0.45, ".2f"))
         no_op = results.seconds(NO_OP) / results.seconds(EMPTY)
         found.append(("no-op dvc repro, times that of four empty stages", no_op, 1.25, ".2f"))
+    if results.night:
+        found.append(("a night on, times the cold run", results.seconds(NIGHT) / results.seconds(COLD), 0.35, ".2f"))
+        sent = results.night["rows_sent"] / results.night["rows_changed"]
+        found.append(("a night on, rows sent by PostgreSQL, times the new day's", sent, 1, ".2f"))
+        pushed = results.night["bytes_pushed"] / results.night["bytes_changed"]
+        found.append(("a night on, bytes pushed, times the new day's two files", pushed, 1.2, ".2f"))
     peaks = {name: results.peak(name) for name in (*STAGES, TABLE_LOAD) if name in results.runs}
     worst = max(peaks, key=lambda name: peaks[name])
     found.append((f"peak MB of every stage (highest: {worst})", peaks[worst], 350, ".0f"))
@@ -123,6 +131,8 @@ def markdown(results: Results) -> str:
         parts.append(process_table(results, "Each stage as a process of its own", each))
         parts.append(process_table(results, "The whole pipeline, and the plain way", [COLD, PLAIN]))
         parts.append(process_table(results, f"Nothing to do, {NO_OPS} times a round", [NO_OP, EMPTY]))
+        title = "The night after: one new day, the oldest leaves the window"
+        parts.append(process_table(results, title, [NIGHT_REFRESH, NIGHT_REPRO, NIGHT]))
         parts.append(query_table(results))
     parts.append(table("Targets", ["target", "limit", "measured", "met"], targets(results)))
     return "\n\n".join(parts)
