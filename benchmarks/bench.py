@@ -200,6 +200,15 @@ def forget(copy: Path) -> None:
     (copy / "dvc.lock").unlink(missing_ok=True)
 
 
+def unmake(copy: Path, stage: str) -> None:
+    """Take away what a stage could keep, so that it does all of its work."""
+    kept = {"extract": "data/raw", "validate": "data/.passed.json", "export": "data/export"}.get(stage)
+    if kept and (copy / kept).is_dir():
+        shutil.rmtree(copy / kept)
+    elif kept:
+        (copy / kept).unlink(missing_ok=True)
+
+
 def floor_sql(days: int) -> str:
     columns = ", ".join(f'"{name}"' for name in NAMES)
     window = f"timestamp >= date '{UNTIL}' - {days} AND timestamp < date '{UNTIL}'"
@@ -207,7 +216,7 @@ def floor_sql(days: int) -> str:
 
 
 def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step]:
-    """Everything that one round measures. Cold comes first, because the stages then find files to replace."""
+    """Everything that one round measures, each stage with all of its work to do."""
     copy, empty = folder / "copy", folder / "empty"
     repro = [*PYTHON_M, "dvc", "repro"]
     into_table = ["--params", "params-table.yaml", "--database", "../table.duckdb", "--report", "../table.json"]
@@ -221,7 +230,7 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
         *nothing_to_do * NO_OPS,
         Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
         Step(REFRESH, refresh, copy, expect="nothing moved"),
-        *(Step(name, [*PYTHON_M, f"stages.{name}"], copy) for name in STAGES),
+        *(Step(name, [*PYTHON_M, f"stages.{name}"], copy, partial(unmake, copy, name)) for name in STAGES),
         Step(TABLE_LOAD, [*PYTHON_M, "stages.load", *into_table], copy),
     ]
     if plain:

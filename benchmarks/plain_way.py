@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from schemas.behavioral_events import validate_behavioral_events
 from schemas.contract import NAMES, TABLE
-from stages.shared import watermark
+from stages.shared import params, watermark
 from stages.shared.layout import literal
 from stages.source import postgres
 
@@ -28,7 +28,7 @@ def main() -> None:
     until = watermark.midnight(pins.until)
     columns = ", ".join(f'"{name}"' for name in NAMES)
     query = sa.text(f"SELECT {columns} FROM {TABLE} WHERE timestamp >= :begin AND timestamp < :until")
-    with postgres.connect() as target, target.engine.connect() as connection:
+    with postgres.connect(params.load().source) as target, target.engine.connect() as connection:
         window = {"begin": watermark.midnight(min(pins.days)), "until": until}
         frame = pd.read_sql(query, connection, params=window)
     validate_behavioral_events(frame, until=until)

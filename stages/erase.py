@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import argparse
 import mmap
+import os
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import duckdb
 
 from schemas.contract import CUID
 from stages import store
+from stages.shared import pseudonym
 from stages.shared.errors import DataError, ParamsError, run
 from stages.shared.layout import literal
 from stages.shared.progress import Progress, count
@@ -35,29 +37,37 @@ class Finding:
     places: Mapping[str, str]  # name of the place: the file there
 
 
-def holds(duck: duckdb.DuckDBPyConnection, file: Path, user: str) -> int | None:
-    """The rows of a Parquet or DuckDB file that hold `user` in any text; 0 if only other bytes do; None if none."""
+def names_of(user: str) -> list[str]:
+    """What stands for the user: the id and, where the key is known, the pseudonym in exports."""
+    if os.environ.get(pseudonym.KEY):
+        return [user, pseudonym.pseudonym(pseudonym.key(), "userId", user)]
+    print(f"erase: notice: {pseudonym.KEY} is not set; in exports with pseudonyms the user is not looked for")
+    return [user]
+
+
+def holds(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> int | None:
+    """The rows of a Parquet or DuckDB file that hold a name in any text; 0 if only other bytes do; None if none."""
     if not file.stat().st_size:
         return None
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
         parquet, database = content[:4] == b"PAR1", content[8:12] == b"DUCK"
-        plain = content.find(user.encode()) >= 0
+        plain = any(content.find(name.encode()) >= 0 for name in names)
     rows = 0
     if parquet:
-        rows = _rows(duck, f"read_parquet({literal(str(file))}, hive_partitioning = false)", user)
+        rows = _rows(duck, f"read_parquet({literal(str(file))}, hive_partitioning = false)", names)
     elif database:
         duck.execute(f"ATTACH {literal(str(file))} AS held (READ_ONLY)")
         tables = duck.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'held'")
-        rows = sum(_rows(duck, f"held.{_quoted(schema)}.{_quoted(name)}", user) for schema, name in tables.fetchall())
+        rows = sum(_rows(duck, f"held.{_quoted(schema)}.{_quoted(name)}", names) for schema, name in tables.fetchall())
         duck.execute("DETACH held")
     return rows if rows or plain else None
 
 
-def _rows(duck: duckdb.DuckDBPyConnection, relation: str, user: str) -> int:
+def _rows(duck: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) -> int:
     described = duck.execute(f"DESCRIBE FROM {relation}").fetchall()
     texts = [_quoted(name) for name, kind, *_ in described if kind in ("VARCHAR", "JSON")]
-    where = " OR ".join(f"contains({name}::VARCHAR, $1)" for name in texts)
-    found = duck.execute(f"SELECT count(*) FROM {relation} WHERE {where}", [user]).fetchone() if where else None
+    where = " OR ".join(f"contains({text}::VARCHAR, ${n + 1})" for text in texts for n in range(len(names)))
+    found = duck.execute(f"SELECT count(*) FROM {relation} WHERE {where}", names).fetchone() if where else None
     return found[0] if found else 0
 
 
@@ -69,7 +79,7 @@ def duck() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"memory_limit": "192MB"})
 
 
-def look(places: list[store.Place], user: str) -> tuple[dict[str, Finding], dict[str, int]]:
+def look(places: list[store.Place], names: Sequence[str]) -> tuple[dict[str, Finding], dict[str, int]]:
     """Every file of cache and remote that holds the user, by its key, and how many files were looked at by place.
 
     A file that both hold is read once, from the cache.
@@ -87,18 +97,18 @@ def look(places: list[store.Place], user: str) -> tuple[dict[str, Finding], dict
         for key, holders in sorted(where.items()):
             name = next(iter(holders))
             with by_name[name].opened(holders[name]) as opened:
-                rows = holds(connection, opened, user)
+                rows = holds(connection, opened, names)
             if rows is not None:
                 found[key] = Finding(rows, holders)
             progress.add(1)
     return found, looked
 
 
-def in_workspace(user: str) -> list[str]:
+def in_workspace(names: Sequence[str]) -> list[str]:
     """Files of the workspace that hold the user."""
     files = [file for folder in WORKSPACE for file in sorted(Path(folder).rglob("*")) if file.is_file()]
     with duck() as connection:
-        return [str(file) for file in files if holds(connection, file, user) is not None]
+        return [str(file) for file in files if holds(connection, file, names) is not None]
 
 
 def key_of(md5: str) -> str:
@@ -136,7 +146,8 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
         places = [store.cache(repo)]
         if not local_only:
             places.append(store.remote(repo))
-        found, looked = look(places, user)
+        names = names_of(user)
+        found, looked = look(places, names)
         for name, files in looked.items():
             print(f"erase: looked at {count(files, 'file')} in the {name}")
         history = store.history()
@@ -146,7 +157,7 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
         now = holders({"now": ("", current)}, found, places).get("now", [])
         rows = sum(finding.rows for finding in found.values())
         print(f"erase: {count(len(found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}")
-        here = now + in_workspace(user)
+        here = now + in_workspace(names)
         if here:
             problem = DataError(
                 f"the current snapshot still holds {user}: {say(here)}",
@@ -166,14 +177,14 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
             for place in places:
                 if place.name in finding.places:
                     place.delete(finding.places[place.name])
-        prove(places, user)
+        prove(places, user, names)
     named_in_git(user)
 
 
-def prove(places: list[store.Place], user: str) -> None:
+def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
     """Look again, at everything; DataError if the id is still somewhere."""
-    found, looked = look(places, user)
-    left = [name for finding in found.values() for name in finding.places.values()] + in_workspace(user)
+    found, looked = look(places, names)
+    left = [name for finding in found.values() for name in finding.places.values()] + in_workspace(names)
     if left:
         raise DataError(
             f"{user} is still in {say(left)}",

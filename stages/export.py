@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.contract import NAMES, arrow_schema
-from stages.shared import params, seal
+from stages.shared import params, pseudonym, seal
 from stages.shared.errors import DataError, run
 from stages.shared.layout import day_path, literal, read_report, replacing, sha256, write_report
 from stages.shared.parquet import DayWriter, batches, fingerprint, open_day
@@ -30,12 +30,15 @@ from stages.shared.progress import Progress, count
 THREADS = 2
 
 
-def publishable(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """The same rows with the export's types: text that is JSON says so."""
-    columns = [
-        pa.ExtensionArray.from_storage(field.type, column) if isinstance(field.type, pa.BaseExtensionType) else column
-        for field, column in zip(schema, batch.columns, strict=True)
-    ]
+def publishable(batch: pa.RecordBatch, schema: pa.Schema, key: bytes | None) -> pa.RecordBatch:
+    """The same rows with the export's types: text that is JSON says so. With a key, ids become pseudonyms."""
+    columns = []
+    for field, column in zip(schema, batch.columns, strict=True):
+        if isinstance(field.type, pa.BaseExtensionType):
+            column = pa.ExtensionArray.from_storage(field.type, column)
+        elif key is not None and field.name in pseudonym.COLUMNS:
+            column = pseudonym.replace(key, field.name, column)
+        columns.append(column)
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -47,12 +50,13 @@ def quarantined_rows(quarantine: Path) -> dict[date, pa.Array]:
     return {day: table.filter(pc.field("event_date") == day).column("row_number").combine_chunks() for day in days}
 
 
-def origin(raw: seal.Sealed, bad: pa.Array | None) -> dict[str, str]:
-    """What decides the bytes of a day's file, as its footer says it: the raw file, the rows left out, the contract."""
+def origin(raw: seal.Sealed, bad: pa.Array | None, key: bytes | None) -> dict[str, str]:
+    """What decides a day's file, as its footer says it: the raw file, the rows left out, the key, the contract."""
     numbers = "none" if bad is None else hashlib.sha256(repr(bad.to_pylist()).encode()).hexdigest()[:16]
     return {
         "pipeline.raw": raw.sha256,
         "pipeline.quarantined": numbers,
+        "pipeline.pseudonyms": "none" if key is None else pseudonym.fingerprint(key),
         "pipeline.contract": fingerprint(arrow_schema("export")),
     }
 
@@ -63,6 +67,7 @@ def export_day(
     day: date,
     origin: Mapping[str, str],
     bad: pa.Array | None,
+    key: bytes | None,
     batch_size: int,
     progress: Progress,
 ) -> int:
@@ -79,7 +84,7 @@ def export_day(
             if bad is not None:
                 numbers = pa.array(range(offset, offset + rows), pa.int64())
                 batch = batch.filter(pc.invert(pc.is_in(numbers, value_set=bad)))
-            writer.write(publishable(batch, schema))
+            writer.write(publishable(batch, schema, key))
             offset += rows
             progress.add(rows)
     quarantined = len(bad) if bad is not None else 0
@@ -141,11 +146,12 @@ def check_verdict(report_file: Path, raw: Mapping[date, seal.Sealed], quarantine
 
 
 def export(params_file: Path, raw: Path, quarantine: Path, verdict_file: Path, out: Path, report_file: Path) -> None:
-    wish = params.load(params_file).extract
+    wish = params.load(params_file)
+    key = pseudonym.key() if wish.export.pseudonymize else None
     sources = seal.sealed_days(raw)
     check_verdict(verdict_file, sources, quarantine)
     bad = quarantined_rows(quarantine)
-    origins = {day: origin(source, bad.get(day)) for day, source in sources.items()}
+    origins = {day: origin(source, bad.get(day), key) for day, source in sources.items()}
     kept = seal.unchanged(out, origins)
     to_write = [day for day in sources if day not in kept]
     with (
@@ -154,7 +160,9 @@ def export(params_file: Path, raw: Path, quarantine: Path, verdict_file: Path, o
         ThreadPoolExecutor(THREADS) as pool,
     ):
         written = [
-            pool.submit(export_day, raw, staging, day, origins[day], bad.get(day), wish.batch_size, progress)
+            pool.submit(
+                export_day, raw, staging, day, origins[day], bad.get(day), key, wish.extract.batch_size, progress
+            )
             for day in to_write
         ]
         rows = sum(kept.values()) + sum(future.result() for future in written)

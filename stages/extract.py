@@ -19,13 +19,16 @@ import sqlalchemy as sa
 
 from schemas.contract import arrow_schema
 from stages.shared import params, seal, watermark
-from stages.shared.errors import DataError, PinError, run
+from stages.shared.errors import DataError, PinError, RowsInvalidError, run
 from stages.shared.layout import PREFIX, day_path, replacing, write_report
 from stages.shared.parquet import DayWriter, fingerprint
 from stages.shared.progress import Progress, count
 from stages.source import events, postgres
 from stages.source.catalog import check_contract
 from stages.source.pgcopy import Decoder
+
+# Rows that a message names before it only counts.
+SHOWN = 10
 
 
 def check_pins(
@@ -93,7 +96,22 @@ def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
     }
 
 
+def check_finite(connection: sa.Connection, schema: str, users: Sequence[str], where: str) -> None:
+    """Raise RowsInvalidError that names rows at plus or minus infinity: no window holds them, no file can."""
+    rows = events.timeless(connection, schema, users, SHOWN + 1)
+    if rows:
+        more = " and more" if len(rows) > SHOWN else ""
+        some = ", ".join(f"{id_!r} ({stamp})" for id_, stamp in rows[:SHOWN]) + more
+        raise RowsInvalidError(
+            f"timestamp fails finite: {some}",
+            where=where,
+            expected="a timestamp that is an instant; these rows lie in no window and would be left out for ever",
+            next_step="correct or delete these rows in PostgreSQL, python -m stages.refresh, then dvc repro",
+        )
+
+
 def read_days(
+    source: params.Source,
     wish: params.Extract,
     pins: Mapping[date, watermark.Day],
     origins: Mapping[date, Mapping[str, str]],
@@ -107,7 +125,7 @@ def read_days(
     """
     schema, days = arrow_schema("raw"), list(pins)
     expected = None if wish.user_id else sum(pin.rows for pin in pins.values())
-    with postgres.connect() as target, Progress("extract", "rows", expected) as progress:
+    with postgres.connect(source) as target, Progress("extract", "rows", expected) as progress:
         print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
 
         def counts(connection: sa.Connection) -> dict[date, int]:
@@ -122,6 +140,7 @@ def read_days(
             nonlocal check_utf8
             for notice in check_contract(connection, target):
                 print(f"extract: notice: {notice}", file=sys.stderr)
+            check_finite(connection, target.schema, wish.user_id, target.name)
             check_utf8 = not events.promises_utf8(connection)
             # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
             return counts(connection) if wish.user_id else {}
@@ -151,7 +170,8 @@ def read_days(
 
 
 def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Path) -> None:
-    wish = params.load(params_file).extract
+    everything = params.load(params_file)
+    wish = everything.extract
     pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
     origins = {day: origin(pin, wish.user_id) for day, pin in pins.items()}
     wanted = {day_path(out, day).parent for day in pins}
@@ -159,8 +179,12 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     kept = seal.unchanged(out, origins)
     to_read = {day: pin for day, pin in pins.items() if day not in kept}
     with replacing(out, kept) as staging:
-        # Digests of all days take PostgreSQL half as long again as reading them; of the few days that changed, nothing.
-        counted = kept | (read_days(wish, to_read, origins, staging, compare_content=bool(kept)) if to_read else {})
+
+        def read() -> dict[date, int]:
+            # Digests of all days cost half as much again as reading them; those of the few that changed, nothing.
+            return read_days(everything.source, wish, to_read, origins, staging, compare_content=bool(kept))
+
+        counted = kept | (postgres.retrying("extract", everything.source, read) if to_read else {})
     write_report(report_file, report(list(pins), counted))
     rows = sum(counted.values())
     print(f"extract: kept {len(kept)}, read {len(to_read)}, dropped {len(dropped)}")
@@ -170,13 +194,31 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
         print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)
 
 
+def check(params_file: Path) -> None:
+    """Only compare the contract with the database, as a deploy of the app may ask before it migrates."""
+    settings = params.load(params_file).source
+
+    def compare() -> tuple[str, list[str]]:
+        with postgres.connect(settings) as target, postgres.snapshot(target) as connection:
+            return target.name, check_contract(connection, target)
+
+    name, notices = postgres.retrying("extract", settings, compare)
+    for notice in notices:
+        print(f"extract: notice: {notice}", file=sys.stderr)
+    print(f"extract: the table in {name} is what the contract describes")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.extract", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--watermark", type=Path, default=Path("watermark.yaml"))
     parser.add_argument("--out", type=Path, default=Path("data/raw/behavioral_events"))
     parser.add_argument("--report", type=Path, default=Path("data/reports/extract.json"))
+    parser.add_argument("--check", action="store_true", help="only compare the contract with the database")
     args = parser.parse_args()
+    if args.check:
+        check(args.params)
+        return
     extract(args.params, args.watermark, args.out, args.report)
 
 

@@ -1,23 +1,28 @@
 """Put DuckDB on top: data/analytics.duckdb with a view over data/export, or a table made of it.
 
 Reads data/export and, to compare, what PostgreSQL counted, data/raw and data/quarantine. Publishes a database whose
-rows are, day by day, the rows that PostgreSQL counted; any difference is an error and leaves the old one in place.
+rows are, day by day, as many as PostgreSQL counted and the same as those of data/raw, by a checksum over all columns;
+any difference is an error and leaves the old one in place.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from schemas.contract import NAMES, TABLE
-from stages.shared import params
+from schemas.contract import NAMES, TABLE, arrow_schema
+from stages.shared import params, seal
 from stages.shared.errors import DataError, run
 from stages.shared.layout import glob, literal, read_report, replacing_file, write_report
+from stages.shared.parquet import batches, open_day
 from stages.shared.progress import count
+from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
 
 # The oldest storage format that holds the file's content: it opens in DuckDB 1.2 and later, and a file that holds only
 # a view then has the same bytes every time.
@@ -30,6 +35,9 @@ MEMORY_LIMIT = "192MB"
 
 # Compressed bytes that go into the table in one transaction.
 GROUP_BYTES = 8 * 1024 * 1024
+
+# Rows of a raw file that are hashed at a time.
+BATCH_ROWS = 16_384
 
 Counts = Mapping[str, int]
 
@@ -83,6 +91,34 @@ def by_file(connection: duckdb.DuckDBPyConnection, files: str) -> dict[str, int]
     return dict(connection.execute(f"SELECT {day}, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall())
 
 
+def row_hash(columns: Sequence[str]) -> str:
+    """The sum of the rows' 64-bit hashes: the same in any order, another when a row or a value is another."""
+    # As one type whoever read the file: Arrow's milliseconds hash otherwise than DuckDB's microseconds, and JSON as
+    # its text, so that a spelling counts.
+    types = {"timestamp": "::TIMESTAMP", "eventData": "::VARCHAR"}
+    values = ", ".join(f'"{name}"{types.get(name, "")}' for name in columns)
+    return f"sum(hash({values})::HUGEINT)"
+
+
+def content_of_raw(
+    connection: duckdb.DuckDBPyConnection, raw: Path, days: Iterable[date], columns: Sequence[str]
+) -> dict[str, int]:
+    """The checksum of each day's raw rows. The files are read by pyarrow, the export by DuckDB: two readers agree."""
+    found = {}
+    for day in days:
+        file = open_day(raw, day, arrow_schema("raw"))
+        reader = pa.RecordBatchReader.from_batches(file.schema_arrow, batches(file, BATCH_ROWS))
+        total = connection.from_arrow(reader).aggregate(row_hash(columns)).fetchall()[0][0]
+        if total is not None:
+            found[str(day)] = total
+    return found
+
+
+def content(connection: duckdb.DuckDBPyConnection, source: str, columns: Sequence[str]) -> dict[str, int]:
+    rows = connection.execute(f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} GROUP BY 1")
+    return dict(rows.fetchall())
+
+
 def compare(postgres: Counts, raw: Counts, quarantined: Counts, export: Counts, in_duckdb: Counts) -> list[str]:
     """The days on which the counts do not agree, in words; empty when every row is accounted for."""
     differences = []
@@ -94,41 +130,68 @@ def compare(postgres: Counts, raw: Counts, quarantined: Counts, export: Counts, 
     return differences
 
 
+def compare_content(raw: Counts, quarantined: Counts, in_duckdb: Counts) -> list[str]:
+    """The days on which the rows are as many, but not the same."""
+    days = sorted({*raw, *quarantined, *in_duckdb})
+    return [
+        f"{day}: the rows that DuckDB reads are not those of data/raw"
+        for day in days
+        if raw.get(day, 0) != quarantined.get(day, 0) + in_duckdb.get(day, 0)
+    ]
+
+
 def reconcile(
-    database: Path, report: Path, raw: Path, quarantine: Path, export: Path
+    database: Path, report: Path, raw: Path, quarantine: Path, export: Path, columns: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Count the rows in all five places, by day: the content of load.json, and what does not agree."""
+    """Count the rows in all five places and compare their content: what load.json says, and what does not agree."""
     extracted = read_report(report, "by_day")
     postgres = {day["day"]: day["rows"] for day in extracted["by_day"]}
+    raw_days = seal.sealed_days(raw)
+    seal.sealed_days(export)
+    set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
         connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
         places = {
             "postgres": postgres,
             "raw": by_file(connection, glob(raw)),
-            "quarantine": by_day(connection, f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"),
+            "quarantine": by_day(connection, set_aside),
             "export": by_file(connection, glob(export)),
             "duckdb": by_day(connection, f"analytics.{TABLE}"),
         }
-    differences = compare(*places.values())
+        differences = compare(*places.values()) or compare_content(
+            content_of_raw(connection, raw, raw_days, columns),
+            content(connection, set_aside, columns),
+            content(connection, f"analytics.{TABLE}", columns),
+        )
     files = len(list(export.glob("*/*.parquet")))
     if files != len(postgres):
         differences.append(f"{count(files, 'file')} for {count(len(postgres), 'day')}")
     totals: dict[str, Any] = {place: sum(counts.values()) for place, counts in places.items()}
-    return {"equal": not differences, "days": len(postgres), **totals, "differences": differences}, differences
+    compared = {"columns_compared": len(columns)}
+    return {
+        "equal": not differences,
+        "days": len(postgres),
+        **totals,
+        **compared,
+        "differences": differences,
+    }, differences
 
 
 def load(
     params_file: Path, extracted: Path, raw: Path, quarantine: Path, export: Path, database: Path, report_file: Path
 ) -> None:
-    strategy = params.load(params_file).load.strategy
+    wish = params.load(params_file)
+    strategy = wish.load.strategy
+    # Pseudonyms are not to be compared with the ids they stand for.
+    columns = [name for name in NAMES if not (wish.export.pseudonymize and name in PSEUDONYMS)]
     with replacing_file(database) as new:
         build(new, export, strategy)
-        report, differences = reconcile(new, extracted, raw, quarantine, export)
+        report, differences = reconcile(new, extracted, raw, quarantine, export, columns)
         write_report(report_file, {"strategy": strategy, **report})
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
             raise DataError(
-                "rows are missing or too many: " + "; ".join(differences[:3]) + more,
+                "rows are missing, too many or not the same: " + "; ".join(differences[:3]) + more,
                 where=str(report_file),
                 expected="the same rows a day in PostgreSQL's snapshot, data/raw, data/export and DuckDB",
                 next_step="dvc checkout --force, or dvc repro --force",
@@ -136,7 +199,7 @@ def load(
     # A reader keeps the file that it has open. A write-ahead log that somebody left belongs to the old file.
     database.with_name(database.name + ".wal").unlink(missing_ok=True)
     rows = count(report["duckdb"], "row")
-    print(f"load: {database} ({strategy}), {rows}, the same on every day in PostgreSQL, raw, export and DuckDB")
+    print(f"load: {database} ({strategy}), {rows}, equal to PostgreSQL, raw and export on every day")
 
 
 def main() -> None:

@@ -78,17 +78,22 @@ def _default_until(target: postgres.Target) -> date:
 
 
 def refresh(params_file: Path, watermark_file: Path, until: date | None, days: int | None) -> None:
-    wish = params.load(params_file).extract
+    wish = params.load(params_file)
     old = watermark.load(watermark_file) if watermark_file.exists() else None
-    with postgres.connect() as target:
-        end = until or _default_until(target)
-        if end > datetime.now(UTC).date():
-            print(f"refresh: notice: {end} lies in the future; rows may still come", file=sys.stderr)
-        window = watermark.window(end, days or wish.days)
-        print(f"refresh: looking at {count(len(window), 'day')} before {end} in {target.name}", flush=True)
-        new = Watermark(end, look(target, window, wish.workers))
-        if target.embedded and old is not None and old != new:
-            print("refresh: notice: DATABASE_URL is not set, so this pins the embedded sample", file=sys.stderr)
+
+    def look_once() -> Watermark:
+        with postgres.connect(wish.source) as target:
+            end = until or _default_until(target)
+            if end > datetime.now(UTC).date():
+                print(f"refresh: notice: {end} lies in the future; rows may still come", file=sys.stderr)
+            window = watermark.window(end, days or wish.extract.days)
+            print(f"refresh: looking at {count(len(window), 'day')} before {end} in {target.name}", flush=True)
+            found = Watermark(end, look(target, window, wish.extract.workers))
+            if target.embedded and old is not None and old != found:
+                print("refresh: notice: DATABASE_URL is not set, so this pins the embedded sample", file=sys.stderr)
+            return found
+
+    new = postgres.retrying("refresh", wish.source, look_once)
     lines = moved(old, new)
     watermark.save(new, watermark_file)
     for line in lines:

@@ -98,6 +98,7 @@ class Findings:
     """What the checks found so far: exact counts, and a bounded number of cases."""
 
     per_check: int
+    with_values: bool = True
     rows: int = 0
     failed_rows: int = 0
     failed_days: set[date] = field(default_factory=set)
@@ -114,7 +115,7 @@ class Findings:
         room = max(self.per_check - before, 0)
         if n and room:
             some = piece.batch.filter(failing).slice(0, room)
-            values = some.column(column).cast(pyarrow.string()).to_pylist()
+            values = some.column(column).cast(pyarrow.string()).to_pylist() if self.with_values else [None] * len(some)
             for id_, value in zip(some.column("id").to_pylist(), values, strict=True):
                 self.cases.append((piece.day, id_, column, check, value))
 
@@ -265,7 +266,7 @@ def validate(
     wish = params.load(params_file)
     until = watermark.midnight(watermark.load_until(watermark_file))
     schema = build_schema(until, phases=wish.validate.experiment_phases, unique=False)
-    findings = Findings(wish.validate.failure_cases)
+    findings = Findings(wish.validate.failure_cases, wish.validate.report_values)
     no_rows = arrow_schema("raw").empty_table().to_pandas(types_mapper=pd.ArrowDtype)
     for column, check, _ in failing_masks(no_rows, schema, []):
         findings.counts[column, check] = 0
@@ -310,7 +311,8 @@ def show(findings: Findings, failures_file: Path) -> None:
     if not findings.failed_rows:
         return
     for day, id_, column, check, value in findings.cases[:SHOWN]:
-        print(f"validate: {day} {id_!r}: {column} fails {check}: {value!r}", file=sys.stderr)
+        what = f": {value!r}" if findings.with_values else ""
+        print(f"validate: {day} {id_!r}: {column} fails {check}{what}", file=sys.stderr)
     print(f"validate: {count(len(findings.cases), 'failing case')} in {failures_file}", file=sys.stderr)
 
 

@@ -100,7 +100,7 @@ class Work:
     values: dict[str, Any] = field(default_factory=lambda: deepcopy(PARAMS))
 
     def __post_init__(self) -> None:
-        self.set()
+        self.set(source__attempts=1, source__retry_wait=0.05)
 
     def set(self, **values: Any) -> None:
         """Change params: set(extract__days=3)."""

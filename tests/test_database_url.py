@@ -44,7 +44,7 @@ from stages.source.database_url import database_url, parse_url
     ],
 )
 def test_urls(text: str, schema: str, host: str, password: str | None, query: dict[str, str]) -> None:
-    url, found = parse_url(text)
+    url, found = parse_url(text, "tests")
     assert (found, url.host, url.password, url.drivername) == (schema, host, password, "postgresql+psycopg2")
     assert query.items() <= dict(url.query).items()
     assert not {"schema", "connection_limit", "pgbouncer", "sslaccept"} & set(url.query)
@@ -65,13 +65,13 @@ def test_urls(text: str, schema: str, host: str, password: str | None, query: di
 )
 def test_what_is_no_url_is_refused_without_being_shown(text: str) -> None:
     with pytest.raises(ParamsError) as caught:
-        parse_url(text)
+        parse_url(text, "tests")
     assert "sesame" not in str(caught.value)
     assert "DATABASE_URL" in str(caught.value)
 
 
 def test_unknown_arguments_are_named_but_not_their_values(capsys: pytest.CaptureFixture[str]) -> None:
-    parse_url("postgresql://u:p@h/d?colour=crimson")
+    parse_url("postgresql://u:p@h/d?colour=crimson", "tests")
     said = capsys.readouterr().err
     assert "colour" in said
     assert "crimson" not in said

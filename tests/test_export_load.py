@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.contract import COLUMNS, NAMES, arrow_schema
-from stages.shared.errors import DataError
+from stages.shared.errors import DataError, ParamsError
+from stages.shared.parquet import DayWriter
 from tests.conftest import USER_B, Database, Work, event
 from tests.test_extract import extracted_rows, files, nasty_rows
 
@@ -116,6 +120,104 @@ def test_a_reader_of_the_old_database_is_not_disturbed(db: Database, loaded: Wor
     assert not [p for p in loaded.database.parent.iterdir() if p.name.startswith(".analytics")]
 
 
+def rewrite(path: Path, table: pa.Table) -> None:
+    """Another content in a file that is whole."""
+    with DayWriter(path, table.schema, {}) as writer:
+        for batch in table.combine_chunks().to_batches():
+            writer.write(batch)
+
+
+@pytest.mark.parametrize("where", ["raw", "out"])
+@pytest.mark.parametrize("column", [column.name for column in COLUMNS])
+def test_one_value_that_is_another_is_found_and_its_day_named(loaded: Work, where: str, column: str) -> None:
+    """As many rows as before; two of them with each other's value, or one with a value of its own."""
+    before = loaded.database.read_bytes()
+    path = sorted(getattr(loaded, where).glob("*/*.parquet"))[-1]
+    table = pq.read_table(path)
+    i = table.schema.get_field_index(column)
+    values = table.column(i).to_pylist()
+    other = next((n for n, value in enumerate(values) if value != values[0]), None)
+    if column == "timestamp":
+        values[0] = values[0] + timedelta(milliseconds=1)
+    elif other is None:
+        values[0] = 7 if column in ("dayOfWeek", "timeOfDay", "randomizationSeed", "sessionPerformanceScore") else "x"
+    else:
+        values[0], values[other] = values[other], values[0]
+    storage = table.schema.field(i).type
+    storage = storage.storage_type if isinstance(storage, pa.BaseExtensionType) else storage
+    array = pa.array(values, storage)
+    if isinstance(table.schema.field(i).type, pa.BaseExtensionType):
+        array = pa.ExtensionArray.from_storage(table.schema.field(i).type, array)
+    rewrite(path, table.set_column(i, table.schema.field(i), array))
+    with pytest.raises(DataError, match="2025-10-27: the rows that DuckDB reads are not those of data/raw"):
+        loaded.load()
+    assert loaded.database.read_bytes() == before
+
+
+def test_a_row_twice_in_place_of_another_is_found(loaded: Work) -> None:
+    path = sorted(loaded.out.glob("*/*.parquet"))[-1]
+    table = pq.read_table(path)
+    rewrite(path, pa.concat_tables([table.slice(0, 1), table.slice(0, 1), table.slice(2)]))
+    with pytest.raises(DataError, match="2025-10-27: the rows that DuckDB reads"):
+        loaded.load()
+
+
+@pytest.mark.parametrize("where", ["raw", "out"])
+def test_a_flipped_or_missing_byte_names_the_file(loaded: Work, where: str) -> None:
+    path = sorted(getattr(loaded, where).glob("*/*.parquet"))[-1]
+    good = path.read_bytes()
+    for bad in (good[:900] + bytes([good[900] ^ 1]) + good[901:], good[:-1], good[: len(good) // 2], b""):
+        path.write_bytes(bad)
+        with pytest.raises(DataError, match=r"event_date=2025-10-27/part-0.parquet is damaged"):
+            loaded.load()
+
+
+KEY = "k" * 32
+
+
+def test_pseudonyms(db: Database, loaded: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.run('ALTER TABLE behavioral_events DROP CONSTRAINT "behavioral_events_contextMetadataId_fkey"')
+    db.insert(event(contextMetadataId="context 1"), event(contextMetadataId="context 1", userId=USER_B))
+    plain = {row[0]: row for row in db.rows()}
+    loaded.set(export__pseudonymize=True)
+    for short in (None, "", "k" * 31):
+        monkeypatch.delenv("PSEUDONYM_KEY", raising=False)
+        if short is not None:
+            monkeypatch.setenv("PSEUDONYM_KEY", short)
+        before = files(loaded.out)
+        with pytest.raises(ParamsError, match="PSEUDONYM_KEY is") as caught:
+            loaded.all()
+        assert caught.value.exit_code == 2
+        assert files(loaded.out) == before
+    monkeypatch.setenv("PSEUDONYM_KEY", KEY)
+    loaded.all()
+    names: dict[tuple[str, str], set[str]] = {}
+    for row in duckdb_rows(loaded.database):
+        was = plain[row[0]]
+        for i, name in ((1, "userId"), (14, "contextMetadataId")):
+            if was[i] is None:
+                assert row[i] is None
+                continue
+            assert row[i] == expected_pseudonym(name, was[i])
+            names.setdefault((name, was[i]), set()).add(row[i])
+        assert [v for i, v in enumerate(row) if i not in (1, 14)] == [v for i, v in enumerate(was) if i not in (1, 14)]
+    assert all(len(found) == 1 for found in names.values())
+    assert json.loads(loaded.loaded.read_text())["columns_compared"] == 13
+    text = b"".join(path.read_bytes() for path in loaded.out.rglob("*.parquet"))
+    assert KEY.encode() not in text
+    first = files(loaded.out)
+    monkeypatch.setenv("PSEUDONYM_KEY", "another key " * 4)
+    loaded.export()
+    assert files(loaded.out).keys() == first.keys()
+    assert all(files(loaded.out)[name] != content for name, content in first.items())
+
+
+def expected_pseudonym(column: str, value: str) -> str:
+    """The definition, written a second time: base 36 of the HMAC, least digit first, 24 digits."""
+    number = int(hmac.new(KEY.encode(), f"{column}:{value}".encode(), hashlib.sha256).hexdigest(), 16)
+    return "c" + "".join("0123456789abcdefghijklmnopqrstuvwxyz"[number // 36**n % 36] for n in range(24))
+
+
 @pytest.mark.parametrize("where", ["raw", "out"])
 @pytest.mark.parametrize("damage", ["a row less", "a day less", "a row of another day", "two days swapped"])
 def test_rows_that_do_not_add_up_fail_and_leave_the_old_database(loaded: Work, where: str, damage: str) -> None:
@@ -123,8 +225,7 @@ def test_rows_that_do_not_add_up_fail_and_leave_the_old_database(loaded: Work, w
     root = getattr(loaded, where)
     first, last = sorted(root.glob("*/*.parquet"))
     if damage == "a row less":
-        table = pq.read_table(last)
-        pq.write_table(table.slice(1), last)
+        rewrite(last, pq.read_table(last).slice(1))
     elif damage == "a day less":
         shutil.rmtree(first.parent)
     elif damage == "two days swapped":
@@ -133,7 +234,7 @@ def test_rows_that_do_not_add_up_fail_and_leave_the_old_database(loaded: Work, w
         first.with_suffix(".x").rename(last)
     else:
         shutil.copy(last, first)
-    with pytest.raises(DataError, match="rows are missing or too many"):
+    with pytest.raises(DataError, match="rows are missing, too many or not the same"):
         loaded.load()
     assert not json.loads(loaded.loaded.read_text())["equal"]
     assert loaded.database.read_bytes() == before

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+import psycopg2.errors
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 
 from schemas.contract import COLUMNS, NAMES
-from stages.shared.errors import ContractError, DataError, ParamsError, PinError, PipelineError, SourceError
+from stages.shared.errors import (
+    ContractError,
+    DataError,
+    ParamsError,
+    PinError,
+    PipelineError,
+    RowsInvalidError,
+    SourceError,
+)
 from stages.source import pgserver
 from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event
 
@@ -68,7 +82,7 @@ def nasty_rows() -> list[dict[str, Any]]:
 
 
 def outside_rows() -> list[dict[str, Any]]:
-    stamps = ("2025-10-25 23:59:59.999", "2025-10-28 00:00:00", "infinity", "-infinity", "0001-01-01", "9999-12-31")
+    stamps = ("2025-10-25 23:59:59.999", "2025-10-28 00:00:00", "0001-01-01", "4713-01-01 BC", "9999-12-31")
     return [event(timestamp=stamp) for stamp in stamps]
 
 
@@ -495,3 +509,220 @@ def test_columns_are_selected_by_name_not_by_position(db: Database, extracted: W
             db.run("ALTER TABLE behavioral_events ALTER timestamp TYPE timestamp(3)")
     extracted.extract()
     assert files(extracted.raw) == before
+
+
+@pytest.mark.parametrize("stamp", ["infinity", "-infinity"])
+def test_a_row_that_no_window_can_hold_is_named(db: Database, extracted: Work, stamp: str) -> None:
+    lost = event(timestamp=stamp)
+    db.insert(lost)
+    fails(extracted, RowsInvalidError, f"timestamp fails finite: {lost['id']!r} ({stamp})")
+    db.run("DELETE FROM behavioral_events WHERE id = %s", [lost["id"]])
+    extracted.extract()
+
+
+def test_check_compares_only_the_contract(db: Database, extracted: Work) -> None:
+    def check() -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-m", "stages.extract", "--check"]
+        return subprocess.run(command, cwd=extracted.root, env=env, capture_output=True, text=True, check=False)
+
+    before = files(extracted.raw)
+    assert "is what the contract describes" in check().stdout
+    db.run('ALTER TABLE behavioral_events ALTER "timeOfDay" TYPE bigint')
+    db.run('ALTER TABLE behavioral_events RENAME "contentType" TO "kind"')
+    done = check()
+    assert done.returncode == 4
+    assert re.search(r"column +contract +database\n", done.stderr)
+    assert re.search(r"timeOfDay +integer +bigint\n", done.stderr)
+    assert re.search(r"contentType +text +no such column\n", done.stderr)
+    assert re.search(r"kind +no such column +text\n", done.stderr)
+    assert files(extracted.raw) == before
+
+
+def test_a_table_in_another_schema_is_pointed_to(db: Database, extracted: Work) -> None:
+    db.run("CREATE SCHEMA app; ALTER TABLE behavioral_events SET SCHEMA app")
+    fails(
+        extracted, ContractError, "no table behavioral_events in schema public; there is one in schema app", "?schema="
+    )
+
+
+def test_a_nullable_column_and_a_renamed_enum_value_are_notices(
+    db: Database, extracted: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db.run('ALTER TABLE behavioral_events ALTER "userId" DROP NOT NULL')
+    db.run("""ALTER TYPE "EngagementLevel" RENAME VALUE 'LOW' TO 'SMALL'""")
+    stale(extracted)
+    extracted.extract()
+    said = capsys.readouterr().err
+    assert "userId: may be NULL in the database" in said
+    assert "engagementLevel: values that only the database knows: SMALL" in said
+    assert "engagementLevel: values that only the contract knows: LOW" in said
+
+
+def role_of_readme(password: str) -> str:
+    """The SQL of README for a role that can do this job and no more."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    sql = re.search(r"```sql\n(CREATE ROLE reader.*?)```", text, re.DOTALL)
+    assert sql
+    return sql[1].replace("'...'", f"'{password}'")
+
+
+def test_the_role_of_the_readme_can_do_the_job_and_write_nothing(
+    db: Database, work: Work, monkeypatch: pytest.MonkeyPatch, server: dict[str, str]
+) -> None:
+    db.insert(event(), event(userId=USER_B))
+    name = f"reader_{db.name}"
+    db.run(re.sub(r"\breader\b", name, role_of_readme("secret-word")))
+    monkeypatch.setenv("DATABASE_URL", db.url(user=name))
+    work.all()
+    assert len(extracted_rows(work)) == 2
+    for sql in (
+        "INSERT INTO behavioral_events SELECT * FROM behavioral_events",
+        'UPDATE behavioral_events SET "timeOfDay" = 1',
+        "DELETE FROM behavioral_events",
+        "TRUNCATE behavioral_events",
+        "DROP TABLE behavioral_events",
+        "CREATE TABLE public.own (n int)",
+        "SELECT * FROM context_metadata",
+    ):
+        with (
+            closing(db.connect(user=name)) as connection,
+            connection.cursor() as cursor,
+            pytest.raises(psycopg2.errors.InsufficientPrivilege),
+        ):
+            cursor.execute(sql)
+    db.run(f"DROP OWNED BY {name}; DROP ROLE {name}")
+
+
+def copying(db: Database) -> list[int]:
+    rows = db.run(
+        "SELECT pid FROM pg_stat_activity WHERE datname = %s AND query LIKE 'COPY%%' AND state = 'active'", [db.name]
+    )
+    return [row[0] for row in rows]
+
+
+@pytest.fixture
+def many(db: Database, work: Work) -> Work:
+    """Enough rows that a COPY can be caught in the act."""
+    db.run(
+        'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp) '
+        f"SELECT 'c' || lpad(i::text, 24, '0'), '{USER_A}', 'FLASHCARD_FLIP', to_jsonb(repeat('x', 200)), "
+        "timestamp '2025-10-26' + i * interval '1 s' FROM generate_series(1, 150000) i"
+    )
+    work.set(source__attempts=5)
+    work.refresh()
+    return work
+
+
+def test_a_backend_terminated_again_and_again(db: Database, many: Work, capfd: pytest.CaptureFixture[str]) -> None:
+    process = start_extract(many)
+    assert process.stderr is not None
+    said = []
+    for _ in range(3):
+        while not (pids := copying(db)):
+            assert process.poll() is None
+        db.run("SELECT pg_terminate_backend(%s)", [pids[0]])
+        said.append(process.stderr.readline())
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert [re.findall(r"attempt (\d) of 5 in .* s, from the beginning", line) for line in said] == [
+        ["2"],
+        ["3"],
+        ["4"],
+    ]
+    assert err == ""
+    assert json.loads(many.extracted.read_text())["rows"] == 150_000
+    assert extracted_rows(many) == db.rows()
+    assert not list(many.raw.parent.glob(".*"))
+
+
+def start_extract(work: Work) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.extract"],
+        cwd=work.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_what_does_not_pass_is_not_tried_again(
+    db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extracted.set(source__attempts=5)
+    monkeypatch.setenv("DATABASE_URL", db.url(user="locked", password="wrong"))
+    fails(extracted, SourceError, "password authentication failed")
+    assert "attempt" not in capsys.readouterr().err
+
+
+def test_a_limit_of_time_and_a_lock_are_said(db: Database, many: Work) -> None:
+    many.set(source__lock_timeout=1)
+    with closing(db.connect()) as blocker, blocker.cursor() as cursor:
+        blocker.autocommit = False
+        cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
+        fails(many, SourceError, "lock timeout", "source.lock_timeout")
+
+
+def test_what_a_pooler_breaks_is_recognised(session_db: Database) -> None:
+    """A pgbouncer can't be had from a package, so this is its text and not its doing."""
+    from stages.shared import params
+    from stages.source import postgres
+
+    settings = params.load(ROOT / "params.yaml").source
+    target = postgres.Target(sa.create_engine("postgresql+psycopg2://"), "public", "here", False, (), settings)
+    said = postgres.explain(psycopg2.OperationalError("unsupported startup parameter: options"), target)
+    assert "direct URL" in str(said)
+    assert "pgbouncer" in str(said)
+
+
+def test_extracts_while_others_write_as_fast_as_they_can(db: Database, work: Work) -> None:
+    """Every transaction of the writer keeps the two days equal, so a mixture of two snapshots would show."""
+    for day in (26, 27):
+        db.insert(*(event(timestamp=f"2025-10-{day} 10:00:00", timeOfDay=0) for _ in range(50)))
+    stop = threading.Event()
+    written = [0]
+
+    def write() -> None:
+        with closing(db.connect()) as connection, connection.cursor() as cursor:
+            connection.autocommit = False
+            while not stop.is_set():
+                twins = [event(timestamp=f"2025-10-{day} 11:00:00") for day in (26, 27)]
+                for row in twins:
+                    cursor.execute(
+                        'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp, "timeOfDay")'
+                        " VALUES (%s, %s, %s, %s, %s, 0)",
+                        [row[name] for name in ("id", "userId", "eventType", "eventData", "timestamp")],
+                    )
+                cursor.execute('UPDATE behavioral_events SET "timeOfDay" = ("timeOfDay" + 1) % 24')
+                if written[0] % 3 == 0:
+                    cursor.execute(
+                        "DELETE FROM behavioral_events WHERE id IN (SELECT max(id) FROM behavioral_events "
+                        "GROUP BY timestamp::date)"
+                    )
+                connection.commit()
+                written[0] += 1
+
+    good = 0
+    with ThreadPoolExecutor(1) as pool:
+        writer = pool.submit(write)
+        while not written[0]:
+            assert not writer.done()
+        for _ in range(10):
+            work.refresh()
+            stale(work)
+            try:
+                work.extract()
+            except PinError:
+                continue
+            good += 1
+            rows = extracted_rows(work)
+            days = [row[4].date() for row in rows]
+            assert days.count(date(2025, 10, 26)) == days.count(date(2025, 10, 27)) == len(rows) / 2
+            assert len({row[0] for row in rows}) == len(rows)
+            assert json.loads(work.extracted.read_text())["rows"] == len(rows)
+        stop.set()
+        writer.result()
+    work.refresh()
+    work.extract()
+    assert extracted_rows(work) == db.rows()

@@ -57,7 +57,7 @@ def test_what_can_not_be_meant_is_refused(work: Work, key: str, value: Any, said
     ("text", "said"),
     [
         ("extract: {days: 1}", "missing key"),
-        ("[1, 2]", "extract, validate, load"),
+        ("[1, 2]", "source, extract, validate, export, load"),
         ("a: [", "is no YAML"),
         ("", "nothing"),
     ],

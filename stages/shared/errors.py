@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 
 from stages import STARTED
 
@@ -41,6 +42,10 @@ class SourceError(PipelineError):
     """PostgreSQL could not be reached, refused the login or a right, or broke off."""
 
     exit_code = 3
+
+
+class TransientSourceError(SourceError):
+    """PostgreSQL is away for a while or gave up this one attempt: another may go well."""
 
 
 class ContractError(PipelineError):
@@ -90,6 +95,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
     gc.set_threshold(50_000)  # by default the collector walks what the imports made hundreds of times
     for number in SIGNALS:
         signal.signal(number, _terminate)
+    sys.excepthook = _report
     try:
         main()
     except PipelineError as error:
@@ -104,6 +110,12 @@ def run(stage: str, main: Callable[[], None]) -> None:
         print(f"{stage}: error: {known}", file=sys.stderr)
         raise SystemExit(known.exit_code) from None
     _note_time(stage, time.perf_counter() - STARTED)
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # psycopg2 prints this on the side when a server goes down within a COPY; the error itself is raised as well.
+    if not (isinstance(error, SystemError) and "returned a result with an exception set" in str(error)):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _explain(stage: str, error: Exception) -> PipelineError | None:

@@ -29,10 +29,25 @@ class Extract:
 
 
 @dataclass(frozen=True)
+class Source:
+    application_name: str
+    statement_timeout: int  # seconds; 0: none
+    lock_timeout: int  # seconds; 0: none
+    attempts: int
+    retry_wait: float  # seconds before the second attempt; doubled for each after it
+
+
+@dataclass(frozen=True)
 class Validate:
     mode: Mode
     experiment_phases: tuple[str, ...]
     failure_cases: int
+    report_values: bool
+
+
+@dataclass(frozen=True)
+class Export:
+    pseudonymize: bool
 
 
 @dataclass(frozen=True)
@@ -42,8 +57,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Params:
+    source: Source
     extract: Extract
     validate: Validate
+    export: Export
     load: Load
 
 
@@ -60,6 +77,25 @@ def _error(path: Path, key: str, found: object, expected: str) -> ParamsError:
 def _integer(path: Path, key: str, value: object, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise _error(path, key, value, f"a whole number from {low} to {high}")
+    return value
+
+
+def _seconds(path: Path, key: str, value: object, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+        raise _error(path, key, value, f"seconds from 0 to {high:g}")
+    return float(value)
+
+
+def _flag(path: Path, key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _error(path, key, value, "true or false")
+    return value
+
+
+def _name(path: Path, key: str, value: object) -> str:
+    # PostgreSQL keeps 63 bytes and replaces what is not printable ASCII.
+    if not isinstance(value, str) or not re.fullmatch(r"[ -~]{1,63}", value):
+        raise _error(path, key, value, "1 to 63 printable ASCII characters")
     return value
 
 
@@ -131,10 +167,19 @@ def _names(cls: type) -> tuple[str, ...]:
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read params.yaml. Raises ParamsError that names the key, what it holds and what it may hold."""
     top = _group(path, load_yaml(path), "", _names(Params))
+    source = _group(path, top["source"], "source", _names(Source))
     extract = _group(path, top["extract"], "extract", _names(Extract))
+    export = _group(path, top["export"], "export", _names(Export))
     validate = _group(path, top["validate"], "validate", _names(Validate))
     load_ = _group(path, top["load"], "load", _names(Load))
     return Params(
+        source=Source(
+            application_name=_name(path, "source.application_name", source["application_name"]),
+            statement_timeout=_integer(path, "source.statement_timeout", source["statement_timeout"], 0, 86_400),
+            lock_timeout=_integer(path, "source.lock_timeout", source["lock_timeout"], 0, 86_400),
+            attempts=_integer(path, "source.attempts", source["attempts"], 1, 100),
+            retry_wait=_seconds(path, "source.retry_wait", source["retry_wait"], 3_600),
+        ),
         extract=Extract(
             days=_integer(path, "extract.days", extract["days"], 1, MAX_DAYS),
             user_id=_users(path, "extract.user_id", extract["user_id"]),
@@ -145,6 +190,8 @@ def load(path: Path = Path("params.yaml")) -> Params:
             mode=_choice(path, "validate.mode", validate["mode"], get_args(Mode)),
             experiment_phases=_labels(path, "validate.experiment_phases", validate["experiment_phases"]),
             failure_cases=_integer(path, "validate.failure_cases", validate["failure_cases"], 0, 1_000_000),
+            report_values=_flag(path, "validate.report_values", validate["report_values"]),
         ),
+        export=Export(pseudonymize=_flag(path, "export.pseudonymize", export["pseudonymize"])),
         load=Load(strategy=_choice(path, "load.strategy", load_["strategy"], get_args(Strategy))),
     )

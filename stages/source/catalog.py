@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import sqlalchemy as sa
 
-from schemas.contract import COLUMNS, TABLE
+from schemas.contract import COLUMNS, TABLE, Column
 from stages.shared.errors import ContractError
 from stages.source.postgres import Target
 
@@ -22,8 +24,13 @@ def check_contract(connection: sa.Connection, target: Target) -> list[str]:
         {"s": target.schema, "t": TABLE},
     )
     if oid is None:
+        elsewhere = connection.scalars(
+            sa.text("SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = :t"),
+            {"t": TABLE},
+        ).all()
+        hint = f"; there is one in schema {', '.join(sorted(elsewhere))}" if elsewhere else ""
         raise ContractError(
-            f"there is no table {TABLE} in schema {target.schema}",
+            f"there is no table {TABLE} in schema {target.schema}{hint}",
             where=target.name,
             expected=f'the table "{target.schema}"."{TABLE}" that Prisma makes of schemas/schema.prisma',
             next_step="check the database's name and ?schema= in DATABASE_URL; prisma migrate deploy makes the table",
@@ -33,30 +40,36 @@ def check_contract(connection: sa.Connection, target: Target) -> list[str]:
         for row in connection.execute(
             sa.text(
                 "SELECT attname AS name, format_type(atttypid, atttypmod) AS type, typtype AS kind, "
+                "  attnotnull OR c.relkind NOT IN ('r', 'p') AS never_null, "
                 "  ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = atttypid "
                 "    ORDER BY enumsortorder) AS labels "
-                "FROM pg_attribute JOIN pg_type t ON t.oid = atttypid "
+                "FROM pg_attribute JOIN pg_type t ON t.oid = atttypid JOIN pg_class c ON c.oid = attrelid "
                 "WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
             ),
             {"oid": oid},
         )
     }
-    differences, notices = [], []
+    differences: list[tuple[str, str, str]] = []
+    notices: list[str] = []
     for column in COLUMNS:
         there = found.pop(column.name, None)
         wanted = f'enum "{column.values}"' if column.kind == "enum" else column.types.postgres
         if there is None:
-            differences.append(f"{column.name}: the contract has {wanted}, the database has no such column")
+            differences.append((column.name, wanted, "no such column"))
         elif (there.kind == "e") != (column.kind == "enum") or (column.kind != "enum" and there.type != wanted):
-            differences.append(f"{column.name}: the contract has {wanted}, the database has {there.type}")
-        elif column.kind == "enum":
-            known = next(rule.args for rule in column.rules if rule.name == "isin")
-            unknown = [label for label in there.labels if label not in known]
-            if unknown:
-                notices.append(f"{column.name}: values that only the database knows: {', '.join(unknown)}")
+            differences.append((column.name, wanted, there.type))
+        else:
+            if column.kind == "enum":
+                notices += enum_notices(column, there.labels)
+            if not column.nullable and not there.never_null:
+                notices.append(
+                    f"{column.name}: may be NULL in the database, not in the contract; validate counts NULLs"
+                )
     if differences:
+        if found:
+            differences += [(only, "no such column", row.type) for only, row in found.items()]
         raise ContractError(
-            "the table is not what the contract describes\n    " + "\n    ".join(differences),
+            "the table is not what the contract describes" + side_by_side(differences),
             where=f'"{target.schema}"."{TABLE}", {target.name}',
             expected="the columns of schemas/contract.py with their types",
             next_step="bring schemas/schema.prisma and schemas/contract.py up to date, or undo the migration",
@@ -64,3 +77,24 @@ def check_contract(connection: sa.Connection, target: Target) -> list[str]:
     if found:
         notices.append(f"columns that only the database knows, not exported: {', '.join(found)}")
     return notices
+
+
+def enum_notices(column: Column, labels: Sequence[str]) -> list[str]:
+    known = next(rule.args for rule in column.rules if rule.name == "isin")
+    unknown = [label for label in labels if label not in known]
+    gone = [label for label in known if label not in labels]
+    notices = []
+    if unknown:
+        notices.append(
+            f"{column.name}: values that only the database knows: {', '.join(unknown)}; a row with one fails validate"
+        )
+    if gone:
+        notices.append(f"{column.name}: values that only the contract knows: {', '.join(map(str, gone))}")
+    return notices
+
+
+def side_by_side(differences: Sequence[tuple[str, str, str]]) -> str:
+    """The differences as aligned lines: column, what the contract has, what the database has."""
+    lines = [("column", "contract", "database"), *differences]
+    widths = [max(len(line[i]) for line in lines) for i in range(2)]
+    return "".join(f"\n    {a:{widths[0]}}  {b:{widths[1]}}  {c}" for a, b, c in lines)

@@ -12,8 +12,6 @@ from sqlalchemy.exc import ArgumentError
 
 from stages.shared.errors import ParamsError
 
-APPLICATION_NAME = "behavioral-events-pipeline"
-
 # Arguments of a Prisma URL that speak to Prisma's own pool or driver; libpq knows none of them.
 PRISMA_ONLY = {
     "connection_limit",
@@ -89,7 +87,7 @@ def _bad_url(problem: str) -> ParamsError:
     )
 
 
-def parse_url(text: str) -> tuple[sa.URL, str]:
+def parse_url(text: str, application_name: str) -> tuple[sa.URL, str]:
     """A Prisma URL as SQLAlchemy's, and the schema it names. Raises ParamsError, never with the URL in it."""
     text = text.strip()
     scheme, _, rest = text.partition("://")
@@ -118,5 +116,7 @@ def parse_url(text: str) -> tuple[sa.URL, str]:
     dropped = sorted(set(arguments) - LIBPQ - PRISMA_ONLY)
     if dropped:
         print(f"notice: DATABASE_URL has arguments that are not used: {', '.join(dropped)}", file=sys.stderr)
+    if arguments.get("pgbouncer") == "true":
+        print("notice: DATABASE_URL says pgbouncer=true; the direct URL is safer for a long snapshot", file=sys.stderr)
     kept = {key: value for key, value in arguments.items() if key in LIBPQ}
-    return url.set(query={"connect_timeout": CONNECT_TIMEOUT, "application_name": APPLICATION_NAME, **kept}), schema
+    return url.set(query={"connect_timeout": CONNECT_TIMEOUT, "application_name": application_name, **kept}), schema

@@ -93,6 +93,17 @@ def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, 
     return row[0], f"{(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
+def timeless(connection: sa.Connection, schema: str, users: Sequence[str], limit: int) -> list[tuple[str, str]]:
+    """Id and timestamp of rows that no window can hold, at most `limit`: those at plus or minus infinity."""
+    events = table(schema)
+    stamp = sa.cast(events.c.timestamp, sa.Text())
+    never = [sa.cast(sa.literal(text), sa.TIMESTAMP()) for text in ("infinity", "-infinity")]
+    query = sa.select(events.c.id, stamp).where(events.c.timestamp.in_(never))
+    if users:
+        query = query.where(events.c.userId.in_(users))
+    return [(row[0], row[1]) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
+
+
 def _quoted(name: str) -> str:
     return str(DIALECT.identifier_preparer.quote_identifier(name))
 
