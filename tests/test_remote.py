@@ -232,7 +232,8 @@ def test_a_remote_that_does_not_work(project: Clone, s3: S3, bucket: str, scratc
     project.run("dvc", "remote", "modify", "--local", "storage", "url", f"s3://{bucket}/events")
 
     project.run("dvc", "remote", "modify", "--local", "storage", "endpointurl", "http://127.0.0.1:1")
-    assert "Could not connect" in failing(project, "dvc", "push")
+    said = failing(project, "dvc", "push")
+    assert "Could not connect" in said
     said = failing(project, "python", "-m", "stages.check")
     assert "can't read or write the remote s3://" in said
     assert "AWS_ACCESS_KEY_ID" in said
