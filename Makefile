@@ -1,7 +1,7 @@
 # What CI calls and people type. Only relative paths, so that the checkout may stand anywhere.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup repro refresh queries summary remote check test lint bench clean
+.PHONY: help setup repro refresh queries summary remote check test lint bench faults clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -11,6 +11,8 @@ ROWS ?= 1000000
 DAYS ?= 90
 SKEW ?= 0
 RUNS ?= 5
+KILLS ?= 100
+TIMES ?= 3
 
 help: ## print the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -60,6 +62,9 @@ lint: $(BIN)/.ready-dev ## check style and types
 
 bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
+
+faults: $(BIN)/.ready-dev ## break things on purpose, count what came of it (KILLS, TIMES)
+	@$(RUN) python -m benchmarks.faults --kills $(KILLS) --times $(TIMES)
 
 clean: ## remove what the pipeline made, but not its versions
 	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times data/.passed.json

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import duckdb
 import psutil
@@ -379,3 +381,101 @@ def test_nothing_of_the_embedded_server_is_imported_when_database_url_is_set(db:
         [sys.executable, "-c", code], cwd=ROOT, env=os.environ, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+# Characters that a shell, a URL, a regular expression, YAML and SQL each take for their own.
+AWKWARD = "p@ss'w\"o/r:d%$(x)#{}&;?ä"
+
+
+def test_the_password_is_nowhere(clone: Clone, db: Database, server: dict[str, str]) -> None:
+    """A run that works and runs that fail, at the loudest level: output, logs, reports, lock, cache, process list."""
+    role = f"secretive_{db.name}"
+    with closing(db.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD %s", [AWKWARD])
+        cursor.execute(f"GRANT SELECT ON behavioral_events TO {role}")
+    db.insert(event(), event(timestamp="2025-10-26 00:00:00"))
+    encoded = quote(AWKWARD, safe="")
+    clone.env["DATABASE_URL"] = db.url(user=role, password=encoded)
+    said = []
+    for command in (
+        ["python", "-m", "stages.refresh", "--until", "2025-10-28"],
+        ["dvc", "repro", "-v", "-v"],
+        ["python", "-m", "stages.summary"],
+        ["python", "-m", "stages.extract", "--check"],
+    ):
+        process = subprocess.Popen(
+            command, cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        listed = []
+        while process.poll() is None and len(listed) < 20:
+            listed.append(subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout)
+        said += [process.communicate()[0], *listed]
+        assert process.returncode == 0
+    for wrong in (
+        db.url(user=role, password=encoded).replace(f"/{db.name}?", "/nowhere?"),
+        f"postgresql://{role}:{encoded}@127.0.0.1:1/none",
+        f"postgresql://{role}:{AWKWARD}@127.0.0.1:1/none",
+        db.url(user=role, password=encoded) + "&sslmode=nonsense",
+    ):
+        clone.env["DATABASE_URL"] = wrong
+        done = clone.run("python", "-m", "stages.refresh", "--until", "2025-10-27", ok=False)
+        assert done.returncode in (2, 3)
+        assert "Traceback" not in done.stderr
+        said += [done.stdout, done.stderr]
+    for secret in (AWKWARD, encoded, quote(AWKWARD), AWKWARD.encode("unicode_escape").decode()):
+        assert [text for text in said if secret in text] == []
+        for file in clone.path.rglob("*"):
+            if file.is_file() and not file.is_symlink():
+                assert secret.encode() not in file.read_bytes(), file
+    db.run(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_values_of_events_are_in_no_log_but_for_failing_cells(clone: Clone, db: Database) -> None:
+    word = "confidential-word"
+    db.insert(event(eventData=f'{{"note": "{word}"}}', contentType=word), event(experimentPhase=word))
+    clone.env["DATABASE_URL"] = db.url()
+    text = clone.text("params.yaml").replace("days: 90", "days: 2")
+    (clone.path / "params.yaml").write_text(text)
+    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    failed = clone.run("dvc", "repro", ok=False)
+    assert f"experimentPhase fails isin: '{word}'" in failed.stderr
+    assert word in clone.text("data/reports/validation_failures.csv")
+    (clone.path / "params.yaml").write_text(text.replace("report_values: true", "report_values: false"))
+    failed = clone.run("dvc", "repro", "-v", ok=False)
+    assert "experimentPhase fails isin" in failed.stderr
+    assert word not in failed.stderr + failed.stdout
+    cases = clone.text("data/reports/validation_failures.csv")
+    assert "experimentPhase,isin,\n" in cases
+    assert word not in cases
+    for report in (clone.path / "data/reports").glob("*.json"):
+        assert word not in report.read_text()
+
+
+def test_the_failing_cells_are_never_in_git_or_dvc(clone: Clone) -> None:
+    file = "data/reports/validation_failures.csv"
+    assert clone.run("git", "ls-files", file).stdout == ""
+    assert clone.run("git", "check-ignore", file).stdout.strip() == file
+    assert not any(file in out for out in clone.hashes())
+
+
+def test_two_runs_of_dvc_at_once(clone: Clone) -> None:
+    """One of them does the work; the other waits or says who is at it. Then everything is up to date."""
+    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 20"))
+    both = [
+        subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=clone.path,
+            env=clone.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=120)[0] for process in both]
+    assert 0 in [process.returncode for process in both]
+    for process, text in zip(both, said, strict=True):
+        assert process.returncode == 0 or "lock" in text.lower()
+        assert "Traceback" not in text
+    clone.run("dvc", "repro")
+    assert "up to date" in clone.run("dvc", "repro").stdout
