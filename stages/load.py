@@ -8,19 +8,16 @@ any difference is an error and leaves the old one in place.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
-from schemas.contract import NAMES, TABLE, arrow_schema
+from schemas.contract import NAMES, TABLE
 from stages.shared import params, seal
 from stages.shared.errors import DataError, run
 from stages.shared.layout import glob, literal, read_report, replacing_file, write_report
-from stages.shared.parquet import batches, open_day
 from stages.shared.progress import count
 from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
 
@@ -35,9 +32,6 @@ MEMORY_LIMIT = "192MB"
 
 # Compressed bytes that go into the table in one transaction.
 GROUP_BYTES = 8 * 1024 * 1024
-
-# Rows of a raw file that are hashed at a time.
-BATCH_ROWS = 16_384
 
 Counts = Mapping[str, int]
 
@@ -93,28 +87,13 @@ def by_file(connection: duckdb.DuckDBPyConnection, files: str) -> dict[str, int]
 
 def row_hash(columns: Sequence[str]) -> str:
     """The sum of the rows' 64-bit hashes: the same in any order, another when a row or a value is another."""
-    # As one type whoever read the file: Arrow's milliseconds hash otherwise than DuckDB's microseconds, and JSON as
-    # its text, so that a spelling counts.
-    types = {"timestamp": "::TIMESTAMP", "eventData": "::VARCHAR"}
-    values = ", ".join(f'"{name}"{types.get(name, "")}' for name in columns)
+    # JSON as its text, so that a spelling counts.
+    values = ", ".join(f'"{name}"::VARCHAR' if name == "eventData" else f'"{name}"' for name in columns)
     return f"sum(hash({values})::HUGEINT)"
 
 
-def content_of_raw(
-    connection: duckdb.DuckDBPyConnection, raw: Path, days: Iterable[date], columns: Sequence[str]
-) -> dict[str, int]:
-    """The checksum of each day's raw rows. The files are read by pyarrow, the export by DuckDB: two readers agree."""
-    found = {}
-    for day in days:
-        file = open_day(raw, day, arrow_schema("raw"))
-        reader = pa.RecordBatchReader.from_batches(file.schema_arrow, batches(file, BATCH_ROWS))
-        total = connection.from_arrow(reader).aggregate(row_hash(columns)).fetchall()[0][0]
-        if total is not None:
-            found[str(day)] = total
-    return found
-
-
 def content(connection: duckdb.DuckDBPyConnection, source: str, columns: Sequence[str]) -> dict[str, int]:
+    """The checksum of each day's rows."""
     rows = connection.execute(f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} GROUP BY 1")
     return dict(rows.fetchall())
 
@@ -146,7 +125,7 @@ def reconcile(
     """Count the rows in all five places and compare their content: what load.json says, and what does not agree."""
     extracted = read_report(report, "by_day")
     postgres = {day["day"]: day["rows"] for day in extracted["by_day"]}
-    raw_days = seal.sealed_days(raw)
+    seal.sealed_days(raw)
     seal.sealed_days(export)
     set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
@@ -159,7 +138,7 @@ def reconcile(
             "duckdb": by_day(connection, f"analytics.{TABLE}"),
         }
         differences = compare(*places.values()) or compare_content(
-            content_of_raw(connection, raw, raw_days, columns),
+            content(connection, f"read_parquet({literal(glob(raw))}, hive_partitioning = false)", columns),
             content(connection, set_aside, columns),
             content(connection, f"analytics.{TABLE}", columns),
         )
