@@ -1,0 +1,81 @@
+"""Every exit code, by the command line: what, where, expected and next command; nothing of what was there is lost."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from stages.shared.layout import day_path, days_in
+from tests.conftest import ROOT, USER_A, Database, Work, event
+from tests.test_extract import files, stale
+
+Break = Callable[[Database, Work, dict[str, str]], None]
+
+
+def blocked(db: Database, work: Work, env: dict[str, str]) -> None:
+    work.extracted.unlink()
+    work.extracted.mkdir()
+
+
+def misspelt(db: Database, work: Work, env: dict[str, str]) -> None:
+    work.set(extract__days=0)
+
+
+def unreachable(db: Database, work: Work, env: dict[str, str]) -> None:
+    stale(work)
+    env["DATABASE_URL"] = "postgresql://u:secret-word@127.0.0.1:1/d"
+
+
+def drifted(db: Database, work: Work, env: dict[str, str]) -> None:
+    stale(work)
+    db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"')
+
+
+def invalid(db: Database, work: Work, env: dict[str, str]) -> None:
+    work.values["validate"]["experiment_phases"] = ["nobody is in this phase"]
+    work.set()
+
+
+def damaged(db: Database, work: Work, env: dict[str, str]) -> None:
+    path = day_path(work.raw, days_in(work.raw)[0])
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def moved(db: Database, work: Work, env: dict[str, str]) -> None:
+    stale(work)
+    db.insert(event())
+
+
+CASES: list[tuple[int, str, Break]] = [
+    (1, "extract", blocked),
+    (2, "extract", misspelt),
+    (3, "extract", unreachable),
+    (4, "extract", drifted),
+    (5, "validate", invalid),
+    (6, "export", damaged),
+    (7, "extract", moved),
+]
+
+
+@pytest.mark.parametrize(("code", "stage", "break_"), CASES, ids=[str(code) for code, *_ in CASES])
+def test_every_exit_code(db: Database, work: Work, code: int, stage: str, break_: Break) -> None:
+    db.insert(event(experimentPhase="baseline_1", userId=USER_A))
+    work.all()
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    break_(db, work, env)
+    kept = [work.raw, work.out, work.database.parent / "quarantine"]
+    before = [files(folder) for folder in kept], work.database.read_bytes()
+    command = [sys.executable, "-m", f"stages.{stage}"]
+    done = subprocess.run(command, cwd=work.root, env=env, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert any(line.startswith(f"{stage}: error: ") for line in lines)
+    for part in ("  where:    ", "  expected: ", "  next:     "):
+        assert any(line.startswith(part) for line in lines), part
+    assert "Traceback" not in done.stderr
+    assert "secret-word" not in done.stderr
+    assert ([files(folder) for folder in kept], work.database.read_bytes()) == before
