@@ -202,16 +202,16 @@ def refused(lab: Lab, times: int) -> Fault:
 
 
 def full(lab: Lab, times: int) -> Fault:
-    """All connections but the superuser's reserved ones taken for two seconds."""
+    """All connections that the role may have are taken, for two seconds."""
     fault = Fault("too many connections")
     with closing(lab.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("DROP ROLE IF EXISTS guest")
-        cursor.execute(f"CREATE ROLE guest LOGIN CONNECTION LIMIT 2; GRANT SELECT ON {TABLE} TO guest")
+        cursor.execute(f"CREATE ROLE guest LOGIN CONNECTION LIMIT 4; GRANT SELECT ON {TABLE} TO guest")
     url = lab.env["DATABASE_URL"]
     lab.env["DATABASE_URL"] = url.replace(f"//{lab.where['user']}@", "//guest@")
     for _ in range(times):
         lab.reset()
-        taken = [psycopg2.connect(dsn(lab.where), user="guest") for _ in range(2)]
+        taken = [psycopg2.connect(dsn(lab.where), user="guest") for _ in range(4)]
         process = lab.start("extract")
         for connection in taken:
             threading.Timer(2, connection.close).start()
@@ -220,7 +220,7 @@ def full(lab: Lab, times: int) -> Fault:
             cursor.execute("ALTER ROLE guest CONNECTION LIMIT -1")
         record(lab, fault, process.returncode, said)
         with closing(lab.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("ALTER ROLE guest CONNECTION LIMIT 2")
+            cursor.execute("ALTER ROLE guest CONNECTION LIMIT 4")
     lab.env["DATABASE_URL"] = url
     return fault
 
@@ -295,9 +295,9 @@ def fill(where: dict[str, str]) -> None:
         cursor.execute((ROOT / "schemas" / "migration.sql").read_text(encoding="utf-8"))
         cursor.execute(
             f'INSERT INTO {TABLE} (id, "userId", "eventType", "eventData", timestamp, "timeOfDay") '
-            "SELECT 'c' || lpad(i::text, 24, '0'), 'c' || lpad((i % 50)::text, 24, 'u'), 'FLASHCARD_FLIP', "
+            "SELECT 'c' || lpad(i::text, 24, '0'), 'c' || lpad((i %% 50)::text, 24, 'u'), 'FLASHCARD_FLIP', "
             "jsonb_build_object('n', i, 'text', repeat(md5(i::text), 4)), "
-            f"timestamp '{UNTIL}' - interval '6 days' + i * interval '8 s', i % 24 FROM generate_series(0, %s) i",
+            f"timestamp '{UNTIL}' - interval '6 days' + i * interval '8 s', i %% 24 FROM generate_series(0, %s) i",
             [ROWS - 1],
         )
 

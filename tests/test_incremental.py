@@ -323,7 +323,7 @@ def test_a_damaged_raw_file_is_named(five: Work, stage: str) -> None:
         getattr(five, stage)()
 
 
-@pytest.mark.parametrize("stage", ["extract", "validate", "export", "load"])
+@pytest.mark.parametrize("stage", ["extract", "export"])  # make faults kills all four, often
 def test_kill_9_and_the_next_run_gives_the_same_bytes(db: Database, five: Work, stage: str) -> None:
     db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 11:00:00") for n in range(5)))
     five.refresh()
