@@ -245,6 +245,14 @@ class Clone:
     def text(self, name: str) -> str:
         return (self.path / name).read_text(encoding="utf-8")
 
+    def change(self, *changes: tuple[str, str]) -> None:
+        """Edit params.yaml: change(("days: 90", "days: 2"))."""
+        text = self.text("params.yaml")
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        (self.path / "params.yaml").write_text(text)
+
     def hashes(self) -> dict[str, str]:
         """The hash of every output in dvc.lock."""
         lock = yaml.safe_load(self.text("dvc.lock"))

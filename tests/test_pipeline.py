@@ -19,7 +19,9 @@ import psutil
 import pytest
 import yaml
 
-from tests.conftest import ROOT, Clone, Database, event, new_clone
+from tests.conftest import ROOT, USER_B, Clone, Database, event, new_clone
+
+pytestmark = pytest.mark.xdist_group("clones")  # one clone that ran
 
 STAGES = ("extract", "validate", "export", "load")
 LOCK = yaml.safe_load((ROOT / "dvc.lock").read_text(encoding="utf-8"))
@@ -60,12 +62,7 @@ def elsewhere(scratch: Path) -> Clone:
 
 
 def test_another_machine_gives_the_same_bytes(elsewhere: Clone) -> None:
-    params = (
-        elsewhere.text("params.yaml")
-        .replace("batch_size: 10000", "batch_size: 333")
-        .replace("workers: 2", "workers: 5")
-    )
-    (elsewhere.path / "params.yaml").write_text(params)
+    elsewhere.change(("batch_size: 10000", "batch_size: 333"), ("workers: 2", "workers: 5"))
     elsewhere.run("sh", "-c", "umask 077; dvc repro")
     assert elsewhere.hashes() == committed()
 
@@ -138,7 +135,7 @@ def test_refresh_on_the_sample_leaves_the_committed_watermark_as_it_is(clone: Cl
 def test_a_changed_param_runs_what_reads_it_and_changes_no_hash(
     clone: Clone, change: tuple[str, str], expected: list[str]
 ) -> None:
-    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace(*change))
+    clone.change(change)
     assert ran(clone.run("dvc", "repro").stdout) == expected
     after, before = clone.hashes(), committed()
     if "mode" in change[0]:  # validation.json says the mode
@@ -146,39 +143,23 @@ def test_a_changed_param_runs_what_reads_it_and_changes_no_hash(
     assert after == before
 
 
-def test_experiments(clone: Clone) -> None:
-    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 60"))
+def test_experiments(clone: Clone, db: Database) -> None:
+    """In the checkout, in a temporary copy and in the queue; the copies read the checkout's .env."""
+    db.insert(event(), event(timestamp="2025-10-26 00:00:00"), event(timestamp="2025-10-26 00:00:01", userId=USER_B))
+    db.insert(event(timestamp="2025-09-20 00:00:00"))
+    (clone.path / ".env").write_text(f'DATABASE_URL="{db.url()}&schema=public"\n')
+    clone.change(("days: 90", "days: 40"))
+    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
     clone.run("dvc", "repro")
-    clone.run("git", "commit", "-qam", "60 days")
-    with duckdb.connect() as connection:
-        user = connection.execute(f"""SELECT "userId" FROM '{clone.path}/data/export/*/*/*.parquet'""").fetchone()
-    assert user is not None
-    clone.run("dvc", "exp", "run", "-n", "short", "-S", "extract.days=30")
+    clone.run("git", "commit", "-qam", "our own database")
+    clone.run("dvc", "exp", "run", "--temp", "-n", "one-user", "-S", f"extract.user_id={USER_B}")
+    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "extract.days=1")
+    clone.run("sh", "-c", "dvc queue start > queue.log 2>&1")  # the worker lives on and would hold a pipe open
+    clone.run("dvc", "exp", "run", "-n", "short", "-S", "extract.days=30")  # while the queue works
     assert json.loads(clone.text("data/reports/extract.json"))["days"] == 30
     diff = clone.run("dvc", "metrics", "diff").stdout
     assert "data/reports/quality.json" in diff
     assert "rows" in diff
-    clone.run("dvc", "exp", "run", "-n", "one-user", "--temp", "-S", f"extract.user_id={user[0]}")
-    shown = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
-    values = {
-        revision["name"]: revision["data"]["metrics"]["data/reports/quality.json"]["data"]["users"]
-        for branch in shown
-        for experiment in branch.get("experiments") or []
-        for revision in experiment["revs"]
-    }
-    assert values["one-user"] == 1
-    assert values["short"] > 1
-
-
-def test_an_experiment_in_a_temporary_copy_reads_the_checkout_s_env_file(clone: Clone, db: Database) -> None:
-    db.insert(event(), event(timestamp="2025-10-26 00:00:00"), event(timestamp="2025-10-26 00:00:01"))
-    (clone.path / ".env").write_text(f'DATABASE_URL="{db.url()}&schema=public"\n')
-    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
-    clone.run("dvc", "repro")
-    clone.run("git", "commit", "-qam", "our own database")
-    clone.run("dvc", "exp", "run", "--temp", "-n", "a-day", "-S", "extract.days=1")
-    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "extract.days=2")
-    clone.run("dvc", "queue", "start")
     shown: dict[str, int] = {}
     deadline = time.monotonic() + 60
     while "queued" not in shown and time.monotonic() < deadline:
@@ -188,15 +169,18 @@ def test_an_experiment_in_a_temporary_copy_reads_the_checkout_s_env_file(clone: 
             for branch in listed
             for experiment in branch.get("experiments") or []
             for revision in experiment["revs"]
-            if revision["data"] and revision["data"]["metrics"].get("data/reports/quality.json", {}).get("data")
+            if revision["name"]
+            and revision["data"]
+            and revision["data"]["metrics"].get("data/reports/quality.json", {}).get("data")
         }
-    assert shown == {"a-day": 1, "queued": 3}
+    assert shown == {"one-user": 1, "queued": 1, "short": 3}
     clone.run("dvc", "queue", "stop", "--kill", ok=False)
 
 
 def test_an_invalid_row_stops_the_run_and_the_last_snapshot_still_answers(clone: Clone, db: Database) -> None:
     db.insert(event(), event())
     clone.env["DATABASE_URL"] = db.url()
+    clone.change(("days: 90", "days: 2"))
     clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
     clone.run("dvc", "repro")
     before = clone.hashes()
@@ -217,12 +201,10 @@ def test_the_source_moving_on_is_no_reason_to_fail_offline(clone: Clone) -> None
     """What ran stays up to date, whatever DATABASE_URL says, because no stage has to run."""
     clone.env["DATABASE_URL"] = "postgresql://nobody:secret-word@127.0.0.1:1/none"
     assert "up to date" in clone.run("dvc", "repro").stdout
-    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 10"))
+    clone.change(("days: 90", "days: 10"))
     assert "kept 10, read 0, dropped 80" in clone.run("dvc", "repro").stdout  # the files are there
     shutil.rmtree(clone.path / "data/raw")
-    (clone.path / "params.yaml").write_text(
-        clone.text("params.yaml").replace("days: 10", "days: 11").replace("attempts: 6", "attempts: 1")
-    )
+    clone.change(("days: 10", "days: 11"), ("attempts: 6", "attempts: 1"))
     failed = clone.run("dvc", "repro", ok=False)
     assert failed.returncode != 0
     assert "Connection refused" in failed.stderr
@@ -239,11 +221,24 @@ def test_without_database_url_another_source_s_pin_is_not_taken_for_the_sample_s
 
 
 def test_the_summary_does_not_mix_two_runs(clone: Clone) -> None:
-    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 30"))
+    clone.change(("days: 90", "days: 30"))
     clone.run("python", "-m", "stages.extract")
     failed = clone.run("python", "-m", "stages.summary", ok=False)
     assert failed.returncode == 6
     assert "the last run did not finish" in failed.stderr
+
+
+@pytest.fixture(scope="module")
+def served(reproduced: Clone, scratch: Path) -> Clone:
+    """A clone whose embedded server stands in a folder of its own, so that its processes can be told from others."""
+    path, own = scratch / "with a server", scratch / "only its server"
+    shutil.copytree(reproduced.path, path, symlinks=True)
+    own.mkdir()
+    own.chmod(0o755)
+    clone = Clone(path, reproduced.env | {"TMPDIR": str(own)})
+    clone.run("python", "-m", "stages.refresh")
+    assert server_of(clone) == []
+    return clone
 
 
 def server_of(clone: Clone) -> list[psutil.Process]:
@@ -256,14 +251,8 @@ def server_of(clone: Clone) -> list[psutil.Process]:
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_no_server_is_left_behind(clone: Clone, tmp_path: Path, scratch: Path, number: signal.Signals) -> None:
-    own = scratch / f"only {number.name}"
-    own.mkdir()
-    own.chmod(0o755)
-    clone.env["TMPDIR"] = str(own)
-    clone.run("python", "-m", "stages.refresh")
-    assert server_of(clone) == []
+def looking(clone: Clone) -> subprocess.Popen[str]:
+    """A refresh that takes long, its server running."""
     process = subprocess.Popen(
         [sys.executable, "-m", "stages.refresh", "--days", "30000"],
         cwd=clone.path,
@@ -273,45 +262,33 @@ def test_no_server_is_left_behind(clone: Clone, tmp_path: Path, scratch: Path, n
         text=True,
     )
     assert process.stdout is not None
-    assert "looking at" in process.stdout.readline()  # the server runs now
+    assert "looking at" in process.stdout.readline()
     assert server_of(clone)
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_no_server_is_left_behind(served: Clone, number: signal.Signals) -> None:
+    process = looking(served)
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == (130 if number == signal.SIGINT else 128 + number)
-    assert server_of(clone) == []
+    assert server_of(served) == []
 
 
-def test_a_killed_run_leaves_nothing_that_stops_the_next(clone: Clone, scratch: Path) -> None:
-    own = scratch / "only kill"
-    own.mkdir()
-    own.chmod(0o755)
-    clone.env["TMPDIR"] = str(own)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.refresh", "--days", "30000"],
-        cwd=clone.path,
-        env=clone.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert "looking at" in process.stdout.readline()
+def test_a_killed_run_leaves_nothing_that_stops_the_next(served: Clone) -> None:
+    process = looking(served)
     process.kill()
     process.communicate()
-    assert "nothing moved" in clone.run("python", "-m", "stages.refresh").stdout
-    assert server_of(clone) == []
+    assert "nothing moved" in served.run("python", "-m", "stages.refresh").stdout
+    assert server_of(served) == []
 
 
-def test_a_number_in_an_old_postmaster_file_is_nobody_s(clone: Clone, scratch: Path) -> None:
-    own = scratch / "only pid"
-    own.mkdir()
-    own.chmod(0o755)
-    clone.env["TMPDIR"] = str(own)
-    clone.run("python", "-m", "stages.refresh")
-    home = next(own.glob("behavioral-events-*"))
+def test_a_number_in_an_old_postmaster_file_is_nobody_s(served: Clone) -> None:
+    home = next(Path(served.env["TMPDIR"]).glob("behavioral-events-*"))
     sleeper = subprocess.Popen(["sleep", "60"], user=home.stat().st_uid)
     (home / "data" / "postmaster.pid").write_text(f"{sleeper.pid}\n{home}/data\n")
-    assert "nothing moved" in clone.run("python", "-m", "stages.refresh").stdout
+    assert "nothing moved" in served.run("python", "-m", "stages.refresh").stdout
     assert sleeper.poll() is None
     sleeper.kill()
     sleeper.wait()
@@ -394,6 +371,7 @@ def test_the_password_is_nowhere(clone: Clone, db: Database, server: dict[str, s
         cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD %s", [AWKWARD])
         cursor.execute(f"GRANT SELECT ON behavioral_events TO {role}")
     db.insert(event(), event(timestamp="2025-10-26 00:00:00"))
+    clone.change(("days: 90", "days: 2"), ("attempts: 6", "attempts: 2"), ("retry_wait: 1", "retry_wait: 0.01"))
     encoded = quote(AWKWARD, safe="")
     clone.env["DATABASE_URL"] = db.url(user=role, password=encoded)
     said = []
@@ -434,13 +412,12 @@ def test_values_of_events_are_in_no_log_but_for_failing_cells(clone: Clone, db: 
     word = "confidential-word"
     db.insert(event(eventData=f'{{"note": "{word}"}}', contentType=word), event(experimentPhase=word))
     clone.env["DATABASE_URL"] = db.url()
-    text = clone.text("params.yaml").replace("days: 90", "days: 2")
-    (clone.path / "params.yaml").write_text(text)
+    clone.change(("days: 90", "days: 2"))
     clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
     failed = clone.run("dvc", "repro", ok=False)
     assert f"experimentPhase fails isin: '{word}'" in failed.stderr
     assert word in clone.text("data/reports/validation_failures.csv")
-    (clone.path / "params.yaml").write_text(text.replace("report_values: true", "report_values: false"))
+    clone.change(("report_values: true", "report_values: false"))
     failed = clone.run("dvc", "repro", "-v", ok=False)
     assert "experimentPhase fails isin" in failed.stderr
     assert word not in failed.stderr + failed.stdout
@@ -460,7 +437,7 @@ def test_the_failing_cells_are_never_in_git_or_dvc(clone: Clone) -> None:
 
 def test_two_runs_of_dvc_at_once(clone: Clone) -> None:
     """One of them does the work; the other waits or says who is at it. Then everything is up to date."""
-    (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("days: 90", "days: 20"))
+    clone.change(("days: 90", "days: 40"))
     both = [
         subprocess.Popen(
             ["dvc", "repro"],
