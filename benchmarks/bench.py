@@ -200,9 +200,18 @@ def forget(copy: Path) -> None:
     (copy / "dvc.lock").unlink(missing_ok=True)
 
 
+# What a stage would keep or skip thanks to an earlier run.
+UNMAKE = {
+    "extract": "data/raw",
+    "validate": "data/.passed.json",
+    "export": "data/export",
+    "load": "data/.compared.json",
+}
+
+
 def unmake(copy: Path, stage: str) -> None:
     """Take away what a stage could keep, so that it does all of its work."""
-    kept = {"extract": "data/raw", "validate": "data/.passed.json", "export": "data/export"}.get(stage)
+    kept = UNMAKE.get(stage)
     if kept and (copy / kept).is_dir():
         shutil.rmtree(copy / kept)
     elif kept:

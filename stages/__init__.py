@@ -1,4 +1,4 @@
-"""One module a stage; what they share stands in shared/, what speaks to PostgreSQL in source/."""
+"""One module a stage; what they share stands in shared/, what speaks to PostgreSQL in source/, checks in validation/."""
 
 import importlib.util
 import os

@@ -26,6 +26,7 @@ from stages.shared.progress import Progress, count
 from stages.source import events, postgres
 from stages.source.catalog import check_contract
 from stages.source.pgcopy import Decoder
+from stages.source.retry import retrying
 
 # Rows that a message names before it only counts.
 SHOWN = 10
@@ -184,7 +185,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
             # Digests of all days cost half as much again as reading them; those of the few that changed, nothing.
             return read_days(everything.source, wish, to_read, origins, staging, compare_content=bool(kept))
 
-        counted = kept | (postgres.retrying("extract", everything.source, read) if to_read else {})
+        counted = kept | (retrying("extract", everything.source, read) if to_read else {})
     write_report(report_file, report(list(pins), counted))
     rows = sum(counted.values())
     print(f"extract: kept {len(kept)}, read {len(to_read)}, dropped {len(dropped)}")
@@ -202,7 +203,7 @@ def check(params_file: Path) -> None:
         with postgres.connect(settings) as target, postgres.snapshot(target) as connection:
             return target.name, check_contract(connection, target)
 
-    name, notices = postgres.retrying("extract", settings, compare)
+    name, notices = retrying("extract", settings, compare)
     for notice in notices:
         print(f"extract: notice: {notice}", file=sys.stderr)
     print(f"extract: the table in {name} is what the contract describes")

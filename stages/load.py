@@ -2,22 +2,24 @@
 
 Reads data/export and, to compare, what PostgreSQL counted, data/raw and data/quarantine. Publishes a database whose
 rows are, day by day, as many as PostgreSQL counted and the same as those of data/raw, by a checksum over all columns;
-any difference is an error and leaves the old one in place.
+any difference is an error and leaves the old one in place. Files whose content was compared on this machine before are
+not compared again, as long as a view reads the same bytes; which ones were is noted in a local file that may be lost.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from schemas.contract import NAMES, TABLE
-from stages.shared import params, seal
+from stages.shared import memory, params, seal
 from stages.shared.errors import DataError, run
-from stages.shared.layout import glob, literal, read_report, replacing_file, write_report
+from stages.shared.layout import glob, literal, read_report, replacing_file, sha256, write_report
 from stages.shared.progress import count
 from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
 
@@ -92,10 +94,16 @@ def row_hash(columns: Sequence[str]) -> str:
     return f"sum(hash({values})::HUGEINT)"
 
 
-def content(connection: duckdb.DuckDBPyConnection, source: str, columns: Sequence[str]) -> dict[str, int]:
-    """The checksum of each day's rows."""
-    rows = connection.execute(f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} GROUP BY 1")
-    return dict(rows.fetchall())
+def content(
+    connection: duckdb.DuckDBPyConnection, source: str, columns: Sequence[str], days: Sequence[date]
+) -> dict[str, int]:
+    """The checksum of each day's rows, for all days from the first to the last of `days`."""
+    if not days:
+        return {}
+    begin, end = min(days), max(days) + timedelta(days=1)
+    window = f"timestamp >= DATE '{begin}' AND timestamp < DATE '{end}'"  # row groups of other days are not read
+    select = f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} WHERE {window} GROUP BY 1"
+    return dict(connection.execute(select).fetchall())
 
 
 def compare(postgres: Counts, raw: Counts, quarantined: Counts, export: Counts, in_duckdb: Counts) -> list[str]:
@@ -120,13 +128,19 @@ def compare_content(raw: Counts, quarantined: Counts, in_duckdb: Counts) -> list
 
 
 def reconcile(
-    database: Path, report: Path, raw: Path, quarantine: Path, export: Path, columns: Sequence[str]
+    database: Path,
+    extracted: Path,
+    raw: Path,
+    quarantine: Path,
+    export: Path,
+    columns: Sequence[str],
+    to_compare: Sequence[date],
 ) -> tuple[dict[str, Any], list[str]]:
-    """Count the rows in all five places and compare their content: what load.json says, and what does not agree."""
-    extracted = read_report(report, "by_day")
-    postgres = {day["day"]: day["rows"] for day in extracted["by_day"]}
-    seal.sealed_days(raw)
-    seal.sealed_days(export)
+    """What load.json says, and what does not agree.
+
+    Counts the rows of every day in all five places and compares the content of the days in `to_compare`.
+    """
+    postgres = {day["day"]: day["rows"] for day in read_report(extracted, "by_day")["by_day"]}
     set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
         connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
@@ -137,35 +151,51 @@ def reconcile(
             "export": by_file(connection, glob(export)),
             "duckdb": by_day(connection, f"analytics.{TABLE}"),
         }
+        raw_rows = f"read_parquet({literal(glob(raw))}, hive_partitioning = false)"
         differences = compare(*places.values()) or compare_content(
-            content(connection, f"read_parquet({literal(glob(raw))}, hive_partitioning = false)", columns),
-            content(connection, set_aside, columns),
-            content(connection, f"analytics.{TABLE}", columns),
+            *(content(connection, rows, columns, to_compare) for rows in (raw_rows, set_aside, f"analytics.{TABLE}"))
         )
     files = len(list(export.glob("*/*.parquet")))
     if files != len(postgres):
         differences.append(f"{count(files, 'file')} for {count(len(postgres), 'day')}")
-    totals: dict[str, Any] = {place: sum(counts.values()) for place, counts in places.items()}
-    compared = {"columns_compared": len(columns)}
+    totals = {place: sum(counts.values()) for place, counts in places.items()}
     return {
         "equal": not differences,
         "days": len(postgres),
         **totals,
-        **compared,
+        "columns_compared": len(columns),
         "differences": differences,
     }, differences
 
 
+def rules(columns: Sequence[str], quarantine: Path) -> str:
+    """A digest of all that decides whether two files hold the same rows, besides the files."""
+    return memory.rules(Path(__file__).read_bytes(), duckdb.__version__, list(columns), sha256(quarantine))
+
+
 def load(
-    params_file: Path, extracted: Path, raw: Path, quarantine: Path, export: Path, database: Path, report_file: Path
+    params_file: Path,
+    extracted: Path,
+    raw: Path,
+    quarantine: Path,
+    export: Path,
+    database: Path,
+    report_file: Path,
+    compared_file: Path,
 ) -> None:
     wish = params.load(params_file)
     strategy = wish.load.strategy
     # Pseudonyms are not to be compared with the ids they stand for.
     columns = [name for name in NAMES if not (wish.export.pseudonymize and name in PSEUDONYMS)]
+    before, after = seal.sealed_days(raw), seal.sealed_days(export)
+    pairs = {day: f"{before[day].sha256} {after[day].sha256}" for day in before.keys() & after.keys()}
+    these_rules = rules(columns, quarantine)
+    # A view reads the very files that were compared; a table is made anew, with rows of its own.
+    known = memory.recall(compared_file, these_rules) if strategy == "view" else {}
+    to_compare = [day for day in before.keys() | after.keys() if day not in pairs or pairs[day] != known.get(day)]
     with replacing_file(database) as new:
         build(new, export, strategy)
-        report, differences = reconcile(new, extracted, raw, quarantine, export, columns)
+        report, differences = reconcile(new, extracted, raw, quarantine, export, columns, to_compare)
         write_report(report_file, {"strategy": strategy, **report})
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
@@ -175,10 +205,13 @@ def load(
                 expected="the same rows a day in PostgreSQL's snapshot, data/raw, data/export and DuckDB",
                 next_step="dvc checkout --force, or dvc repro --force",
             )
+    memory.note(compared_file, these_rules, pairs)
     # A reader keeps the file that it has open. A write-ahead log that somebody left belongs to the old file.
     database.with_name(database.name + ".wal").unlink(missing_ok=True)
     rows = count(report["duckdb"], "row")
-    print(f"load: {database} ({strategy}), {rows}, equal to PostgreSQL, raw and export on every day")
+    print(f"load: {database} ({strategy}), {rows}, equal to PostgreSQL, raw and export on every day", end="")
+    kept = len(pairs) - len(to_compare)
+    print(f"; the content of {count(kept, 'day')} had been compared before and not changed" if kept > 0 else "")
 
 
 def main() -> None:
@@ -190,8 +223,9 @@ def main() -> None:
     parser.add_argument("--export", type=Path, default=Path("data/export/behavioral_events"))
     parser.add_argument("--database", type=Path, default=Path("data/analytics.duckdb"))
     parser.add_argument("--report", type=Path, default=Path("data/reports/load.json"))
+    parser.add_argument("--compared", type=Path, default=Path("data/.compared.json"))
     args = parser.parse_args()
-    load(args.params, args.extracted, args.raw, args.quarantine, args.export, args.database, args.report)
+    load(args.params, args.extracted, args.raw, args.quarantine, args.export, args.database, args.report, args.compared)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from stages.shared.progress import Progress, count
 from stages.shared.watermark import Day, Watermark
 from stages.source import events, postgres
 from stages.source.catalog import check_contract
+from stages.source.retry import retrying
 
 # Days that are listed one by one before the rest is only counted.
 LISTED = 10
@@ -93,7 +94,7 @@ def refresh(params_file: Path, watermark_file: Path, until: date | None, days: i
                 print("refresh: notice: DATABASE_URL is not set, so this pins the embedded sample", file=sys.stderr)
             return found
 
-    new = postgres.retrying("refresh", wish.source, look_once)
+    new = retrying("refresh", wish.source, look_once)
     lines = moved(old, new)
     watermark.save(new, watermark_file)
     for line in lines:

@@ -137,7 +137,14 @@ class Work:
 
     def load(self) -> None:
         load.load(
-            self.root / "params.yaml", self.extracted, self.raw, self.quarantine, self.out, self.database, self.loaded
+            self.root / "params.yaml",
+            self.extracted,
+            self.raw,
+            self.quarantine,
+            self.out,
+            self.database,
+            self.loaded,
+            self.compared,
         )
 
     def all(self) -> None:
@@ -152,6 +159,7 @@ PATHS = {
     "verdict": "data/reports/validation.json",
     "failures": "data/reports/validation_failures.csv",
     "passed": "data/.passed.json",
+    "compared": "data/.compared.json",
     "quarantine": "data/quarantine/behavioral_events.parquet",
     "out": "data/export/behavioral_events",
     "quality": "data/reports/quality.json",

@@ -32,6 +32,7 @@ from stages.shared.errors import (
     SourceError,
 )
 from stages.source import pgserver
+from stages.source.explain import explain
 from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event
 
 NASTY = [
@@ -671,7 +672,7 @@ def test_what_a_pooler_breaks_is_recognised(session_db: Database) -> None:
 
     settings = params.load(ROOT / "params.yaml").source
     target = postgres.Target(sa.create_engine("postgresql+psycopg2://"), "public", "here", False, (), settings)
-    said = postgres.explain(psycopg2.OperationalError("unsupported startup parameter: options"), target)
+    said = explain(psycopg2.OperationalError("unsupported startup parameter: options"), target)
     assert "direct URL" in str(said)
     assert "pgbouncer" in str(said)
 

@@ -207,6 +207,12 @@ def test_the_night_after(db: Database, five: Work, capsys: pytest.CaptureFixture
     five.validate()
     five.export()
     five.load()
+    assert "the content of 4 days had been compared before" in capsys.readouterr().out
+    five.set(load__strategy="table")
+    five.load()  # which makes all rows anew
+    assert "compared before" not in capsys.readouterr().out
+    five.set(load__strategy="view")
+    five.load()
     assert outputs(five) == outputs(from_nothing(five, five.root / "fresh"))
 
 

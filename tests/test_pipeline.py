@@ -328,7 +328,7 @@ def test_dvc_yaml_lists_every_local_module_that_a_stage_imports(stage: str) -> N
         needed.add(module)
         todo |= local_imports(ROOT / module) - needed
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
-    folders = ("stages/shared", "stages/source")  # a folder stands for all modules in it
+    folders = ("stages/shared", "stages/source", "stages/validation")  # a folder stands for all modules in it
     listed = {next((f for f in folders if module.startswith(f + "/")), module) for module in needed}
     assert {dep for dep in declared if dep.endswith(".py") or dep in folders} == listed
     others = {f"stages/{other}.py" for other in STAGES if other != stage}

@@ -110,6 +110,17 @@ def run(stage: str, main: Callable[[], None]) -> None:
         print(f"{stage}: error: {known}", file=sys.stderr)
         raise SystemExit(known.exit_code) from None
     _note_time(stage, time.perf_counter() - STARTED)
+    _leave()
+
+
+def _leave() -> None:
+    """End the process at once: all is written, and taking apart what the imports made takes up to 0.2 s."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        os._exit(1)
+    os._exit(0)
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

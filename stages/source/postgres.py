@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
@@ -18,45 +17,15 @@ import psycopg2.extensions
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from schemas.contract import TABLE
 from stages.shared import params
-from stages.shared.errors import PipelineError, SourceError, TransientSourceError
 from stages.source.database_url import database_url, parse_url
+from stages.source.explain import explain
 
 # Seconds between attempts to stop what still runs after a failure or a signal.
 CANCEL_EVERY = 0.05
 
-# Seconds: the longest wait between two attempts.
-MAX_WAIT = 60
-
 Lead = TypeVar("Lead")
 Result = TypeVar("Result")
-
-# SQLSTATE: a connection that failed or broke (class 08), a conflict that a new attempt does not have (on a standby
-# also that with recovery), no connection left, and a server that goes down, crashed or comes up.
-TRANSIENT = {"40001", "40P01", "53300", "57P01", "57P02", "57P03"}
-
-# What libpq says when there is no SQLSTATE: before a login psycopg2 passes on only the text.
-BROKEN = (
-    "closed the connection",
-    "connection already closed",
-    "connection has been closed",
-    "could not receive data",
-    "could not send data",
-    "Connection refused",
-    "Connection reset",
-    "Connection timed out",
-    "timeout expired",
-    "the database system is",  # starting up, shutting down, in recovery mode, not yet accepting connections
-    "terminating connection",
-    "too many clients",
-    "too many connections",
-    "connection slots are reserved",
-    "No such file or directory",  # the server's socket
-)
-
-# What a transaction-pooling or balancing pgbouncer does not let through.
-POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could not import the requested snapshot")
 
 
 @dataclass(frozen=True)
@@ -74,38 +43,6 @@ class Target:
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
-
-
-def retrying(stage: str, settings: params.Source, action: Callable[[], Result]) -> Result:
-    """What `action` returns, tried again from its begin when it raises TransientSourceError, up to settings.attempts.
-
-    Waits longer each time, and a random while more, so that many clients do not come back at once.
-    """
-    try:
-        return action()
-    except TransientSourceError as error:
-        failed = [error]
-    import tenacity  # 40 ms that a run without trouble does not spend
-
-    def again() -> Result:
-        if failed:
-            raise failed.pop()  # the first attempt counts
-        return action()
-
-    def say(state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        what = error.what if isinstance(error, PipelineError) else error
-        pause = f"attempt {state.attempt_number + 1} of {settings.attempts} in {state.upcoming_sleep:.1f} s"
-        print(f"{stage}: {what}; {pause}, from the beginning", file=sys.stderr, flush=True)
-
-    attempts = tenacity.Retrying(
-        stop=tenacity.stop_after_attempt(settings.attempts),
-        wait=tenacity.wait_exponential_jitter(multiplier=settings.retry_wait, max=MAX_WAIT, jitter=settings.retry_wait),
-        retry=tenacity.retry_if_exception_type(TransientSourceError),
-        before_sleep=say,
-        reraise=True,
-    )
-    return attempts(again)
 
 
 @contextmanager
@@ -246,45 +183,6 @@ def per_day(
 def driver(connection: sa.Connection) -> psycopg2.extensions.connection:
     """psycopg2's connection below SQLAlchemy's."""
     return cast(psycopg2.extensions.connection, connection.connection.driver_connection)
-
-
-def explain(error: BaseException, target: Target) -> PipelineError:
-    """What PostgreSQL or libpq said, as a message for the user, without secrets."""
-    lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
-    said = "; ".join(lines[:2]) or type(error).__name__
-    code = getattr(error, "pgcode", None)
-    if code == "42501":
-        return SourceError(
-            f"the role may not read everything: {said}",
-            where=target.name,
-            expected=f"SELECT on {target.schema}.{TABLE}, and no row-level security policy that hides rows",
-            next_step=f'GRANT SELECT ON "{target.schema}"."{TABLE}" TO the role (and BYPASSRLS if it has policies)',
-        )
-    if any(words in str(error) for words in POOLED):
-        # After the connection that exported it broke, the snapshot is gone, too; behind a pooler it never was there.
-        kind = SourceError if "startup parameter" in str(error) else TransientSourceError
-        return kind(
-            f"the connections do not share a snapshot: {said}",
-            where=target.name,
-            expected="direct connections to one server; a pgbouncer that pools transactions or balances breaks this",
-            next_step="the direct URL of the database in DATABASE_URL (what Prisma calls directUrl)",
-        )
-    if code in ("57014", "55P03"):
-        return SourceError(
-            f"a limit of time ended the run: {said}",
-            where=target.name,
-            expected=f"statements within {target.settings.statement_timeout} s (0: any time), "
-            f"locks within {target.settings.lock_timeout} s",
-            next_step="run when no migration holds the table, or raise source.statement_timeout or source.lock_timeout",
-        )
-    transient = code in TRANSIENT or str(code)[:2] == "08" or (not code and any(words in said for words in BROKEN))
-    what = "the connection broke off" if code or "closed the connection" in said else "can't connect to PostgreSQL"
-    return (TransientSourceError if transient else SourceError)(
-        f"{what}: {said}",
-        where=target.name,
-        expected="a running PostgreSQL 14 to 18 and a role that may log in",
-        next_step="check DATABASE_URL (environment, else .env) and that the server runs, then the same command again",
-    )
 
 
 def export_snapshot(connection: sa.Connection) -> str:

@@ -1,0 +1,32 @@
+"""What was proven on this machine about files that have not changed since: a local note that may be lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+
+from stages.shared.layout import write_report
+
+
+def rules(*decide: object) -> str:
+    """A digest of all that a proof depends on, besides the files: code, libraries, params."""
+    return hashlib.sha256(repr(decide).encode()).hexdigest()
+
+
+def recall(path: Path, rules: str) -> dict[date, str]:
+    """Days and the checksums of their files for which the proof by these rules stands, all noted in one run.
+
+    Empty when the note is missing or can't be read: then everything is proven again.
+    """
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        return {date.fromisoformat(day): sha for day, sha in noted["days"].items()} if noted["rules"] == rules else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def note(path: Path, rules: str, proven: Mapping[date, str]) -> None:
+    write_report(path, {"rules": rules, "days": {str(day): sha for day, sha in proven.items()}})
