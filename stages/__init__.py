@@ -1,4 +1,4 @@
-"""One module a stage; what they share stands in shared/, what speaks to PostgreSQL in source/, checks in validation/."""
+"""One module a stage; shared/ holds what they share, source/ what speaks to PostgreSQL, validation/ the checks."""
 
 import importlib.util
 import os
