@@ -22,6 +22,7 @@ from typing import Any
 
 import psycopg2
 import psycopg2.extras
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -166,6 +167,23 @@ PATHS = {
     "database": "data/analytics.duckdb",
     "loaded": "data/reports/load.json",
 }
+
+
+def extracted_rows(work: Work) -> list[tuple[Any, ...]]:
+    """All rows of data/raw by pyarrow, in the order of the files."""
+    tables = [pq.read_table(path) for path in sorted(work.raw.glob("*/*.parquet"))]
+    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+
+
+def start_extract(work: Work) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.extract"],
+        cwd=work.root,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,7 @@ from typing import Any
 
 import psycopg2
 import psycopg2.errors
-import pyarrow.parquet as pq
 import pytest
-import sqlalchemy as sa
 
 from schemas.contract import COLUMNS, NAMES
 from stages.shared.errors import (
@@ -32,8 +30,7 @@ from stages.shared.errors import (
     SourceError,
 )
 from stages.source import pgserver
-from stages.source.explain import explain
-from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event
+from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event, extracted_rows, start_extract
 
 NASTY = [
     "",
@@ -89,12 +86,6 @@ def outside_rows() -> list[dict[str, Any]]:
 
 def files(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-
-def extracted_rows(work: Work) -> list[tuple[Any, ...]]:
-    """All rows of data/raw by pyarrow, in the order of the files."""
-    tables = [pq.read_table(path) for path in sorted(work.raw.glob("*/*.parquet"))]
-    return [tuple(row.values()) for table in tables for row in table.to_pylist()]
 
 
 def test_every_value_is_what_psycopg2_reads(db: Database, work: Work) -> None:
@@ -637,17 +628,6 @@ def test_a_backend_terminated_again_and_again(db: Database, many: Work, capfd: p
     assert not list(many.raw.parent.glob(".*"))
 
 
-def start_extract(work: Work) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "stages.extract"],
-        cwd=work.root,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_what_does_not_pass_is_not_tried_again(
     db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -663,18 +643,6 @@ def test_a_limit_of_time_and_a_lock_are_said(db: Database, many: Work) -> None:
         blocker.autocommit = False
         cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
         fails(many, SourceError, "lock timeout", "source.lock_timeout")
-
-
-def test_what_a_pooler_breaks_is_recognised(session_db: Database) -> None:
-    """A pgbouncer can't be had from a package, so this is its text and not its doing."""
-    from stages.shared import params
-    from stages.source import postgres
-
-    settings = params.load(ROOT / "params.yaml").source
-    target = postgres.Target(sa.create_engine("postgresql+psycopg2://"), "public", "here", False, (), settings)
-    said = explain(psycopg2.OperationalError("unsupported startup parameter: options"), target)
-    assert "direct URL" in str(said)
-    assert "pgbouncer" in str(said)
 
 
 def test_extracts_while_others_write_as_fast_as_they_can(db: Database, work: Work) -> None:

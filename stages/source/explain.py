@@ -37,8 +37,11 @@ BROKEN = (
 POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could not import the requested snapshot")
 
 
-def explain(error: BaseException, target: Target) -> PipelineError:
-    """What PostgreSQL or libpq said, as a message for the user, without secrets."""
+def explain(error: BaseException, target: Target, joining: bool = False) -> PipelineError:
+    """What PostgreSQL or libpq said, as a message for the user, without secrets.
+
+    `joining`: it happened when a further connection was to join the snapshot of the first.
+    """
     lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
     said = "; ".join(lines[:2]) or type(error).__name__
     code = getattr(error, "pgcode", None)
@@ -49,13 +52,16 @@ def explain(error: BaseException, target: Target) -> PipelineError:
             expected=f"SELECT on {target.schema}.{TABLE}, and no row-level security policy that hides rows",
             next_step=f'GRANT SELECT ON "{target.schema}"."{TABLE}" TO the role (and BYPASSRLS if it has policies)',
         )
-    if any(words in str(error) for words in POOLED):
+    # A pgbouncer without a free place for another connection lets it wait and then closes it without a word.
+    full = joining and "closed the connection" in said
+    if full or any(words in str(error) for words in POOLED):
         # After the connection that exported it broke, the snapshot is gone, too; behind a pooler it never was there.
         kind = SourceError if "startup parameter" in str(error) else TransientSourceError
         return kind(
             f"the connections do not share a snapshot: {said}",
             where=target.name,
-            expected="direct connections to one server; a pgbouncer that pools transactions or balances breaks this",
+            expected="direct connections to one server, extract.workers and one more; a pgbouncer that balances, "
+            "or whose pool is smaller, breaks this",
             next_step="the direct URL of the database in DATABASE_URL (what Prisma calls directUrl)",
         )
     if code in ("57014", "55P03"):

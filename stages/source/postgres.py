@@ -111,10 +111,12 @@ def snapshot(target: Target, shared: str | None = None) -> Iterator[sa.Connectio
 
     Raises SourceError for whatever PostgreSQL or the way to it refuses.
     """
+    joining = shared is not None
     try:
         with target.engine.connect().execution_options(postgresql_readonly=True) as connection:
             if shared is not None:
                 connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{shared}'")
+                joining = False
             limits = {"statement": target.settings.statement_timeout, "lock": target.settings.lock_timeout}
             connection.exec_driver_sql(TIMEOUTS.format(**limits))
             for name, value in SESSION.items():
@@ -126,7 +128,7 @@ def snapshot(target: Target, shared: str | None = None) -> Iterator[sa.Connectio
                 connection.invalidate()
                 raise
     except DBAPIError as error:
-        raise explain(error.orig or error, target) from None
+        raise explain(error.orig or error, target, joining) from None
     except psycopg2.Error as error:
         raise explain(error, target) from None
 

@@ -1,0 +1,265 @@
+"""Other kinds of servers: a hot standby, one that speaks TLS, one behind pgbouncer. All are real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg2
+import pytest
+import trustme
+
+from stages.shared.errors import SourceError
+from stages.source import pgserver
+from tests.conftest import ROOT, USER_A, Database, Work, extracted_rows, start_extract
+
+pytestmark = pytest.mark.xdist_group("servers")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def fill(db: Database, rows: int) -> None:
+    db.run(
+        'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp) '
+        f"SELECT 'c' || lpad(i::text, 24, '0'), '{USER_A}', 'FLASHCARD_FLIP', to_jsonb(repeat('x', 200)), "
+        f"timestamp '2025-10-26' + i * interval '1 s' FROM generate_series(1, {rows}) i"
+    )
+
+
+def owned_by_server(*files: Path) -> None:
+    if os.geteuid() == 0:
+        for file in files:
+            os.chown(file, pwd.getpwnam("nobody").pw_uid, -1)
+
+
+@dataclass
+class Pair:
+    """A server and its hot standby, which ends queries that stand in the way of replay at once."""
+
+    primary: Database
+    standby: Database
+
+    def caught_up(self) -> None:
+        """Wait until the standby has replayed what the primary has done so far."""
+        wanted = self.primary.run("SELECT pg_current_wal_lsn()")[0][0]
+        while not self.standby.run("SELECT pg_last_wal_replay_lsn() >= %s", [wanted])[0][0]:
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def pair(server: dict[str, str]) -> Iterator[Pair]:
+    first, second = pgserver.private_folder("primary"), pgserver.private_folder("standby")
+    settings = {"wal_level": "replica", "max_wal_senders": "4"}
+    with pgserver.running(first, "tests", lambda where: None, port=str(free_port()), **settings) as where:
+        bin_ = pgserver.binaries(first)
+        primary = Database(where, "postgres")
+        primary.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        primary.run("CREATE TABLE noise AS SELECT 1 AS n")
+        fill(primary, 150_000)
+        data = second / "data"
+        backup = [bin_ / "pg_basebackup", "-h", where["host"], "-p", where["port"], "-U", "postgres"]
+        pgserver._run([*backup, "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync"])
+        port = str(free_port())
+        try:
+            pgserver.start(
+                bin_, data, second / "log", port=port, max_standby_streaming_delay="0", hot_standby="on", **settings
+            )
+            yield Pair(primary, Database({**where, "host": str(data), "port": port}, "postgres"))
+        finally:
+            pgserver.stop(bin_, data)
+
+
+def test_a_standby_that_cancels_the_query_for_its_replay(
+    pair: Pair, work: Work, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", pair.standby.url())
+    pair.caught_up()
+    work.set(source__attempts=5)
+    work.refresh()
+    conflicts = "SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts"
+    before = pair.standby.run(conflicts)[0][0]
+    process = start_extract(work)
+    copying = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY%%'"
+    for _ in range(2):
+        while not pair.standby.run(copying)[0][0]:
+            assert process.poll() is None
+        # The rows that the snapshot on the standby could still see are taken away.
+        pair.primary.run("UPDATE noise SET n = n + 1")
+        pair.primary.run("VACUUM noise")
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert "conflict with recovery" in said
+        assert "of 5 in" in said
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert pair.standby.run(conflicts)[0][0] > before
+    assert extracted_rows(work) == pair.primary.rows()
+    assert not list(work.raw.parent.glob(".*"))
+
+
+def test_the_digest_of_a_standby_is_that_of_its_primary(
+    pair: Pair, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", pair.primary.url())
+    work.refresh()
+    pinned = work.watermark.read_bytes()
+    pair.caught_up()
+    monkeypatch.setenv("DATABASE_URL", pair.standby.url())
+    work.refresh()
+    assert work.watermark.read_bytes() == pinned
+
+
+@dataclass
+class Tls:
+    """Where a server with TLS listens, who vouches for its certificate and who does not."""
+
+    port: int
+    root: Path
+    other_root: Path
+
+    def url(self, db: Database, mode: str, root: Path) -> str:
+        return (
+            f"postgresql://postgres@localhost:{self.port}/{db.name}?sslmode={mode}&sslrootcert={quote(str(root))}"
+            "&schema=public&connect_timeout=5"
+        )
+
+
+@pytest.fixture(scope="module")
+def tls(server: dict[str, str], scratch: Path) -> Iterator[Tls]:
+    """TLS in front of the test server, which is built without: libpq asks for it, gets it and checks who answers."""
+    authority, root, other = trustme.CA(), scratch / "root.crt", scratch / "other.crt"
+    authority.cert_pem.write_to_path(root)
+    trustme.CA().cert_pem.write_to_path(other)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    behind = f"{server['host']}/.s.PGSQL.{server['port']}"
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, asyncio.IncompleteReadError):
+            assert await reader.readexactly(8) == SSL_REQUEST
+            writer.write(b"S")
+            await writer.start_tls(context)
+            to, back = await asyncio.open_unix_connection(behind)
+            await asyncio.gather(copy(reader, back), copy(to, writer))
+        writer.close()
+
+    loop = asyncio.new_event_loop()
+    listening = loop.run_until_complete(asyncio.start_server(serve, "localhost", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield Tls(listening.sockets[0].getsockname()[1], root, other)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    listening.close()
+    loop.close()
+
+
+# Length and code of the first message, by which libpq asks for TLS.
+SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+
+
+def test_the_arguments_of_tls_reach_libpq(db: Database, tls: Tls, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(db, 5)
+    monkeypatch.setenv("DATABASE_URL", tls.url(db, "verify-full", tls.root))
+    work.all()
+    assert extracted_rows(work) == db.rows()
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_a_server_that_nobody_vouches_for(
+    db: Database, tls: Tls, work: Work, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", tls.url(db, mode, tls.other_root))
+    with pytest.raises(SourceError, match="certificate verify failed"):
+        work.refresh()
+    assert not work.watermark.exists()
+
+
+@dataclass
+class Bouncer:
+    """A pgbouncer in front of the test server; `pool` server connections for each database."""
+
+    port: int
+    pool: int
+
+    def url(self, db: Database) -> str:
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{db.name}?pgbouncer=true"
+
+
+@pytest.fixture(params=[1, 10], ids=["a pool of one", "a pool of ten"])
+def bouncer(request: pytest.FixtureRequest, server: dict[str, str], scratch: Path) -> Iterator[Bouncer]:
+    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+    if program is None:
+        pytest.skip("pgbouncer is no Python package; install it from the system's")
+    home = pgserver.private_folder(f"pgbouncer-{request.param}")
+    port, config = free_port(), home / "pgbouncer.ini"
+    config.write_text(
+        f"[databases]\n* = host={server['host']} port={server['port']} user=postgres\n"
+        f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\nauth_type=any\n"
+        f"pool_mode=transaction\ndefault_pool_size={request.param}\nquery_wait_timeout=2\nlogfile={home}/log\n"
+    )
+    owned_by_server(config)
+    user = {"user": "nobody", "extra_groups": []} if os.geteuid() == 0 else {}
+    process = subprocess.Popen(
+        [program, "-q", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **user
+    )
+    try:
+        while True:
+            assert process.poll() is None, (home / "log").read_text()
+            with suppress(psycopg2.OperationalError):
+                psycopg2.connect(host="127.0.0.1", port=port, dbname="postgres", user="postgres").close()
+                break
+            time.sleep(0.02)
+        yield Bouncer(port, request.param)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_behind_a_pooler_of_transactions(
+    bouncer: Bouncer, db: Database, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All the work is in transactions, which keep their server; so it only has to have a place for each of them."""
+    fill(db, 5)
+    monkeypatch.setenv("DATABASE_URL", bouncer.url(db))
+    if bouncer.pool == 1:
+        with pytest.raises(SourceError) as error:
+            work.refresh()
+        for words in ("do not share a snapshot", "whose pool is smaller", "next:     the direct URL of the database"):
+            assert words in str(error.value)
+        assert not work.watermark.exists()
+    else:
+        work.refresh()
+        work.extract()
+        assert extracted_rows(work) == db.rows()
+
+
+def test_a_pooler_that_refuses_a_startup_parameter(bouncer: Bouncer, db: Database, work: Work) -> None:
+    work.set(source__attempts=5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", bouncer.url(db) + "&options=-c%20geqo%3Doff")
+        with pytest.raises(SourceError, match="unsupported startup parameter") as error:
+            work.refresh()
+    assert "the direct URL of the database" in str(error.value)
