@@ -20,13 +20,14 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import psycopg2
 import psycopg2.extras
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from schemas.contract import NAMES
+from schemas.contract import COLUMNS, NAMES
 from stages import export, extract, load, refresh, validate
 from stages.source import pgserver
 
@@ -173,6 +174,12 @@ def extracted_rows(work: Work) -> list[tuple[Any, ...]]:
     """All rows of data/raw by pyarrow, in the order of the files."""
     tables = [pq.read_table(path) for path in sorted(work.raw.glob("*/*.parquet"))]
     return [tuple(row.values()) for table in tables for row in table.to_pylist()]
+
+
+def rows_of_duckdb(database: Path) -> list[tuple[Any, ...]]:
+    columns = ", ".join(f'"{c.name}"::VARCHAR' if c.kind == "json" else f'"{c.name}"' for c in COLUMNS)
+    with duckdb.connect(str(database), read_only=True) as connection:
+        return connection.execute(f"SELECT {columns} FROM behavioral_events ORDER BY timestamp, id").fetchall()
 
 
 def start_extract(work: Work) -> subprocess.Popen[str]:

@@ -8,7 +8,6 @@ import json
 import shutil
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -18,8 +17,9 @@ import pytest
 from schemas.contract import COLUMNS, NAMES, arrow_schema
 from stages.shared.errors import DataError, ParamsError
 from stages.shared.parquet import DayWriter
-from tests.conftest import USER_B, Database, Work, event
-from tests.test_extract import extracted_rows, files, nasty_rows
+from tests.conftest import USER_B, Database, Work, event, extracted_rows, rows_of_duckdb
+from tests.nasty import nasty_rows
+from tests.test_extract import files
 
 
 @pytest.fixture
@@ -30,17 +30,11 @@ def loaded(db: Database, work: Work) -> Work:
     return work
 
 
-def duckdb_rows(database: Path) -> list[tuple[Any, ...]]:
-    columns = ", ".join(f'"{c.name}"::VARCHAR' if c.kind == "json" else f'"{c.name}"' for c in COLUMNS)
-    with duckdb.connect(str(database), read_only=True) as connection:
-        return connection.execute(f"SELECT {columns} FROM behavioral_events ORDER BY timestamp, id").fetchall()
-
-
 @pytest.mark.parametrize("strategy", ["view", "table"])
 def test_duckdb_holds_what_postgresql_holds(db: Database, loaded: Work, strategy: str) -> None:
     loaded.set(load__strategy=strategy)
     loaded.load()
-    assert duckdb_rows(loaded.database) == db.rows()
+    assert rows_of_duckdb(loaded.database) == db.rows()
     with duckdb.connect(str(loaded.database), read_only=True) as connection:
         described = connection.execute("DESCRIBE behavioral_events").fetchall()
         indexes = connection.execute("SELECT index_name FROM duckdb_indexes() ORDER BY 1").fetchall()
@@ -101,11 +95,11 @@ def test_the_view_is_the_same_bytes_every_time(loaded: Work) -> None:
 def test_a_table_can_be_moved_away_from_the_files(loaded: Work, tmp_path: Path) -> None:
     loaded.set(load__strategy="table")
     loaded.load()
-    expected = duckdb_rows(loaded.database)
+    expected = rows_of_duckdb(loaded.database)
     moved = tmp_path / "elsewhere.duckdb"
     shutil.move(loaded.database, moved)
     shutil.rmtree(loaded.root / "data")
-    assert duckdb_rows(moved) == expected
+    assert rows_of_duckdb(moved) == expected
 
 
 def test_a_reader_of_the_old_database_is_not_disturbed(db: Database, loaded: Work) -> None:
@@ -116,7 +110,7 @@ def test_a_reader_of_the_old_database_is_not_disturbed(db: Database, loaded: Wor
         db.insert(event())
         loaded.all()
         assert reader.execute("SELECT count(*) FROM behavioral_events").fetchall() == before
-    assert len(duckdb_rows(loaded.database)) == len(db.rows())
+    assert len(rows_of_duckdb(loaded.database)) == len(db.rows())
     assert not [p for p in loaded.database.parent.iterdir() if p.name.startswith(".analytics")]
 
 
@@ -192,7 +186,7 @@ def test_pseudonyms(db: Database, loaded: Work, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PSEUDONYM_KEY", KEY)
     loaded.all()
     names: dict[tuple[str, str], set[str]] = {}
-    for row in duckdb_rows(loaded.database):
+    for row in rows_of_duckdb(loaded.database):
         was = plain[row[0]]
         for i, name in ((1, "userId"), (14, "contextMetadataId")):
             if was[i] is None:
@@ -271,4 +265,4 @@ def test_large_bodies_fit_into_a_table(db: Database, work: Work) -> None:
     db.insert(*(event(eventData=json.dumps({"n": n, "x": "y" * 3_000_000})) for n in range(40)))
     work.set(load__strategy="table")
     work.all()
-    assert len(duckdb_rows(work.database)) == 40
+    assert len(rows_of_duckdb(work.database)) == 40

@@ -11,7 +11,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -30,75 +30,12 @@ from stages.shared.errors import (
     SourceError,
 )
 from stages.source import pgserver
-from tests.conftest import ROOT, UNTIL, USER_A, USER_B, USER_C, Database, Work, event, extracted_rows, start_extract
-
-NASTY = [
-    "",
-    " ",
-    "\\N",
-    "\\\\N",
-    "NULL",
-    "\\.",
-    "a\tb\nc\r\nd\be\ff\vg",
-    "\n\\.\n",
-    "\\",
-    "\\n",
-    '"',
-    '""",""',
-    "a,b;c|d",
-    "$(touch x) `id` ' -- ;",
-    "Ü ß ñ ł",
-    "日本語テキスト",
-    "👩\u200d👩\u200d👧 🧠",
-    "\ufeffbyte order mark",
-    "\u200e\u202eright to left",
-    "\U0010fffd\uffff\x01\x1f\x7f",
-    "x" * 1_000_000,
-]
-BODIES = [
-    "null",
-    '""',
-    "[]",
-    '{"a": {"b": [1, 2.50, -1e-7, true, null, "\\"\\\\\\n\\t\\u0001"]}}',
-    '{"n": ' + "9" * 300 + "}",
-    '{"deep": ' + "[" * 200 + "]" * 200 + "}",
-    json.dumps({"text": NASTY[:-1]}),
-    json.dumps({"big": "y" * 1_000_000}),
-    json.dumps({"🧠": "日本語", "": 0}, ensure_ascii=False),
-]
-
-
-def nasty_rows() -> list[dict[str, Any]]:
-    first = UNTIL - timedelta(days=2)
-    rows = [event(contentType=text, difficultyLevel=text[::-1], contextMetadataId=None) for text in NASTY]
-    rows += [event(eventData=body) for body in BODIES]
-    rows += [event(timestamp=f"{first} 00:00:00"), event(timestamp=f"{UNTIL - timedelta(days=1)} 23:59:59.999")]
-    rows += [event(timestamp=f"{first} 23:59:59.999"), event(timestamp=f"{UNTIL - timedelta(days=1)} 00:00:00")]
-    rows += [event(randomizationSeed=n, dayOfWeek=0) for n in (-(2**31), 2**31 - 1, 0, -1)]
-    rows += [event(userId=f"c{n:024d}", completionQuality="RUSHED", engagementLevel="HIGH") for n in range(50)]
-    return rows
-
-
-def outside_rows() -> list[dict[str, Any]]:
-    stamps = ("2025-10-25 23:59:59.999", "2025-10-28 00:00:00", "0001-01-01", "4713-01-01 BC", "9999-12-31")
-    return [event(timestamp=stamp) for stamp in stamps]
+from tests.conftest import ROOT, USER_A, USER_B, USER_C, Database, Work, event, extracted_rows, start_extract
+from tests.nasty import nasty_rows
 
 
 def files(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
-
-
-def test_every_value_is_what_psycopg2_reads(db: Database, work: Work) -> None:
-    db.insert(*nasty_rows())
-    everything = db.rows()
-    db.insert(*outside_rows())
-    work.refresh()
-    work.extract()
-    assert extracted_rows(work) == everything
-    report = json.loads(work.extracted.read_text())
-    assert report["rows"] == len(everything)
-    assert [day["day"] for day in report["by_day"]] == ["2025-10-26", "2025-10-27"]
-    assert sum(day["rows"] for day in report["by_day"]) == len(everything)
 
 
 def test_no_zone_of_server_role_session_or_client_moves_a_time(
