@@ -18,7 +18,7 @@ import duckdb
 
 from schemas.contract import NAMES, TABLE
 from stages.shared import memory, params, seal
-from stages.shared.errors import DataError, run
+from stages.shared.errors import DataError, PipelineError, run
 from stages.shared.layout import glob, literal, read_report, replacing_file, sha256, write_report
 from stages.shared.progress import count
 from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
@@ -35,11 +35,25 @@ MEMORY_LIMIT = "192MB"
 # Compressed bytes that go into the table in one transaction.
 GROUP_BYTES = 8 * 1024 * 1024
 
+# What DuckDB takes, in the path of a database, for the begin of a query and for a slash.
+UNFIT = {"?", "\\"}
+
 Counts = Mapping[str, int]
 
 
 def build(database: Path, export: Path, strategy: str) -> None:
-    """Make the database file. The view names the export by the path given, relative to where it will be queried."""
+    """Make the database file. The view names the export by the path given, relative to where it will be queried.
+
+    Raises PipelineError when DuckDB can't hold a file there, whatever its name.
+    """
+    unfit = sorted(set(str(database.absolute())) & UNFIT)
+    if unfit:
+        raise PipelineError(
+            f"DuckDB opens no file in a folder with {' or '.join(unfit)} in its name",
+            where=str(database.absolute().parent.parent),
+            expected="a path without these characters",
+            next_step="rename the folder, then dvc repro",
+        )
     columns = ", ".join(f'"{name}"' for name in NAMES)
     select = f"SELECT {columns} FROM read_parquet({literal(glob(export))}, hive_partitioning = false)"
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(database.parent)}) as connection:

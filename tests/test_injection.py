@@ -1,0 +1,148 @@
+"""Params, names of files and identifiers are data: to SQL, to the shell, to patterns of files."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg2 import sql
+
+from schemas.contract import CUID
+from stages.shared import params
+from stages.shared.errors import ParamsError, PipelineError, RowsInvalidError
+from stages.source import postgres
+from tests.conftest import Database, Work, event, extracted_rows, rows_of_duckdb
+
+# What SQL, a shell, YAML, a URL, a regular expression and a pattern of files each take for their own, and all the rest.
+texts = st.one_of(
+    st.sampled_from(
+        [
+            "'; DROP TABLE behavioral_events; --",
+            '"; DELETE FROM behavioral_events; SELECT "',
+            "$(touch pwned)",
+            "`touch pwned`",
+            "a; touch pwned; #",
+            "%s %(x)s {x} :x \\x ${x}",
+            "a' UNION SELECT 1 --",
+            'public"."behavioral_events',
+            "*?[a-z]{a,b}~",
+        ]
+    ),
+    st.text(st.one_of(st.sampled_from("'\"`$();:%\\{}[]*?#&|<>-/ "), st.characters(codec="utf-8")), max_size=40),
+)
+quick = settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
+
+
+@pytest.fixture
+def two(db: Database, work: Work) -> Work:
+    db.insert(event(), event(experimentPhase="baseline_1"))
+    work.refresh()
+    return work
+
+
+@settings(quick, max_examples=200)
+@given(value=scalars | st.lists(scalars, max_size=3) | st.dictionaries(texts, scalars, max_size=2))
+def test_a_user_id_is_a_cuid_or_an_error(work: Work, value: Any) -> None:
+    work.set(extract__user_id=value)
+    try:
+        users = params.load(work.root / "params.yaml").extract.user_id
+    except ParamsError:
+        return
+    assert value is None or users == tuple(sorted(set(value if isinstance(value, list) else [value])))
+
+
+@quick
+@given(user=st.from_regex(CUID, fullmatch=True))
+def test_any_cuid_is_only_compared(db: Database, two: Work, user: str) -> None:
+    two.set(extract__user_id=user)
+    two.extract()
+    assert extracted_rows(two) == [row for row in db.rows() if row[1] == user]
+    assert len(db.rows()) == 2
+
+
+identifiers = texts.map(lambda text: text.replace("\0", "")).filter(
+    lambda text: text and len(text.encode()) <= 63 and not text.startswith("pg_")
+)
+
+
+@quick
+@given(schema=identifiers)
+def test_any_schema_is_only_named(db: Database, work: Work, schema: str) -> None:
+    name = sql.Identifier(schema)
+    with closing(db.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("TRUNCATE behavioral_events CASCADE")
+        db.insert(event())
+        if schema != "public":
+            cursor.execute(sql.SQL("CREATE SCHEMA {}").format(name))
+            cursor.execute(
+                sql.SQL("CREATE TABLE {}.behavioral_events (LIKE public.behavioral_events INCLUDING ALL)").format(name)
+            )
+            cursor.execute(sql.SQL("INSERT INTO {}.behavioral_events TABLE behavioral_events").format(name))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DATABASE_URL", db.url(schema=quote(schema, safe="")))
+            work.refresh()
+            work.extract()
+        assert extracted_rows(work) == db.rows()
+        assert len(db.rows()) == 1
+        if schema != "public":
+            cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(name))
+
+
+@quick
+@given(name=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=63))
+def test_any_application_name_is_only_shown(two: Work, name: str) -> None:
+    two.set(source__application_name=name)
+    wish = params.load(two.root / "params.yaml")
+    with postgres.connect(wish.source) as target, postgres.snapshot(target) as connection:
+        assert connection.exec_driver_sql("SELECT current_setting('application_name')").scalar() == name
+
+
+@quick
+@given(phase=texts.filter(bool))
+def test_any_label_of_a_phase_is_only_compared(db: Database, two: Work, phase: str) -> None:
+    two.set(validate__experiment_phases=[phase, "baseline_1"])
+    two.extract()
+    two.validate()
+    if phase != "baseline_1":
+        two.set(validate__experiment_phases=[phase])
+        with pytest.raises(RowsInvalidError, match=r"experimentPhase.isin \(1\)"):
+            two.validate()
+
+
+names = texts.map(lambda text: text.replace("\0", "").replace("/", "")).filter(
+    lambda text: text.strip(".") and len(text.encode()) <= 200
+)
+
+
+@settings(quick, max_examples=12)
+@given(name=names)
+def test_any_name_of_the_project_s_folder(db: Database, tmp_path: Path, name: str) -> None:
+    db.run("TRUNCATE behavioral_events CASCADE")
+    db.insert(event(), event(timestamp="2025-10-26 00:00:00"))
+    folder = tmp_path / name
+    folder.mkdir(exist_ok=True)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        work = Work(Path())
+        work.set(extract__days=2)
+        if {"?", "\\"} & set(name):
+            with pytest.raises(PipelineError, match="DuckDB opens no file in a folder with"):
+                work.all()
+            return
+        work.all()
+        assert rows_of_duckdb(work.database) == db.rows()
+    finally:
+        os.chdir(before)
+        assert not list(tmp_path.rglob("pwned"))
