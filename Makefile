@@ -55,10 +55,12 @@ check: $(BIN)/.ready ## do pipeline and dvc.lock agree, and is everything in the
 test: $(BIN)/.ready-dev ## run all tests
 	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests
 
-lint: $(BIN)/.ready-dev ## check style and types
+lint: $(BIN)/.ready-dev ## check style, types and the packages
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
 	@$(RUN) mypy
+	@$(RUN) python -m pip --disable-pip-version-check check
+	@$(RUN) python -m tests.audit
 
 bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
