@@ -28,6 +28,7 @@ import duckdb
 import psycopg2
 import psycopg2.extensions
 
+from benchmarks import standby
 from benchmarks.report import STAGES, table
 from schemas.contract import NAMES, TABLE
 from stages.shared import params
@@ -52,6 +53,11 @@ class Fault:
     unclear: list[str] = field(default_factory=list)
 
 
+def url(where: dict[str, str]) -> str:
+    address = f"host={quote(where['host'], safe='')}&port={where['port']}"
+    return f"postgresql://{where['user']}@localhost/{where['dbname']}?{address}"
+
+
 def dsn(where: dict[str, str]) -> str:
     return " ".join(f"{name}='{value}'" for name, value in where.items())
 
@@ -59,12 +65,11 @@ def dsn(where: dict[str, str]) -> str:
 class Lab:
     """A server that may be broken, and a project folder whose stages read it."""
 
-    def __init__(self, where: dict[str, str], home: Path, folder: Path) -> None:
+    def __init__(self, where: dict[str, str], home: Path, folder: Path, minutes: float) -> None:
         self.where, self.home, self.folder = where, home, folder
+        self.deadline = time.monotonic() + 60 * minutes
         self.bin = pgserver.binaries(home)
-        address = f"host={quote(where['host'], safe='')}&port={where['port']}"
-        url = f"postgresql://{where['user']}@localhost/{where['dbname']}?{address}"
-        self.env = {**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+        self.env = {**os.environ, "DATABASE_URL": url(where), "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
         (folder / "params.yaml").write_text(
             (ROOT / "params.yaml")
             .read_text(encoding="utf-8")
@@ -75,6 +80,13 @@ class Lab:
         assert params.load(folder / "params.yaml").extract.days == 6
         self.must("refresh", "--until", UNTIL)
         self.rows = self.expected()
+
+    def tries(self, times: int) -> Iterator[int]:
+        """Numbers from 0, until there were `times` or the time is over."""
+        for number in range(times):
+            if time.monotonic() > self.deadline:
+                return
+            yield number
 
     def connect(self) -> psycopg2.extensions.connection:
         connection: psycopg2.extensions.connection = psycopg2.connect(dsn(self.where))
@@ -121,7 +133,7 @@ class Lab:
 
     def restart(self) -> None:
         pgserver.stop(self.bin, self.home / "data")
-        pgserver.start(self.bin, self.home / "data", self.home / "log")
+        pgserver.start(self.bin, self.home / "data", self.home / "log", **standby.PRIMARY)
 
 
 def record(lab: Lab, fault: Fault, code: int, said: str) -> None:
@@ -152,7 +164,7 @@ def record(lab: Lab, fault: Fault, code: int, said: str) -> None:
 
 def killed(lab: Lab, stage: str, times: int, chance: random.Random) -> Fault:
     fault = Fault(f"kill -9 of {stage} at a random moment")
-    for _ in range(times):
+    for _ in lab.tries(times):
         lab.reset()
         for before in STAGES[: STAGES.index(stage)]:
             lab.must(before)
@@ -166,7 +178,7 @@ def killed(lab: Lab, stage: str, times: int, chance: random.Random) -> Fault:
 
 def while_copying(lab: Lab, name: str, times: int, break_: Callable[[list[int]], None]) -> Fault:
     fault = Fault(name)
-    for _ in range(times):
+    for _ in lab.tries(times):
         lab.reset()
         process = lab.start("extract")
         while process.poll() is None:
@@ -193,11 +205,11 @@ def restarted(lab: Lab, times: int) -> Fault:
 
 def refused(lab: Lab, times: int) -> Fault:
     fault = Fault("connections refused for ten seconds")
-    for _ in range(times):
+    for _ in lab.tries(times):
         lab.reset()
         pgserver.stop(lab.bin, lab.home / "data")
         process = lab.start("extract")
-        later = threading.Timer(10, pgserver.start, (lab.bin, lab.home / "data", lab.home / "log"))
+        later = threading.Timer(10, pgserver.start, (lab.bin, lab.home / "data", lab.home / "log"), standby.PRIMARY)
         later.start()
         _, said = process.communicate(timeout=180)
         later.join()
@@ -211,9 +223,8 @@ def full(lab: Lab, times: int) -> Fault:
     with closing(lab.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("DROP ROLE IF EXISTS guest")
         cursor.execute(f"CREATE ROLE guest LOGIN CONNECTION LIMIT 4; GRANT SELECT ON {TABLE} TO guest")
-    url = lab.env["DATABASE_URL"]
-    lab.env["DATABASE_URL"] = url.replace(f"//{lab.where['user']}@", "//guest@")
-    for _ in range(times):
+    lab.env["DATABASE_URL"] = url({**lab.where, "user": "guest"})
+    for _ in lab.tries(times):
         lab.reset()
         taken = [psycopg2.connect(dsn(lab.where), user="guest") for _ in range(4)]
         process = lab.start("extract")
@@ -225,7 +236,7 @@ def full(lab: Lab, times: int) -> Fault:
         record(lab, fault, process.returncode, said)
         with closing(lab.connect()) as connection, connection.cursor() as cursor:
             cursor.execute("ALTER ROLE guest CONNECTION LIMIT 4")
-    lab.env["DATABASE_URL"] = url
+    lab.env["DATABASE_URL"] = url(lab.where)
     return fault
 
 
@@ -245,7 +256,7 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[bool]:
 def disk_full(lab: Lab, stage: str, times: int) -> Fault:
     """The stages before ran; what is left of the disk is less than the stage needs."""
     fault = Fault(f"the disk fills up in {stage}")
-    for number in range(times):
+    for number in lab.tries(times):
         lab.reset()
         for before in STAGES[: STAGES.index(stage)]:
             lab.must(before)
@@ -272,7 +283,7 @@ def disk_full(lab: Lab, stage: str, times: int) -> Fault:
 
 def held_open(lab: Lab, times: int) -> Fault:
     fault = Fault("a reader holds analytics.duckdb open")
-    for _ in range(times):
+    for _ in lab.tries(times):
         lab.finish()
         with duckdb.connect(str(lab.folder / "data/analytics.duckdb"), read_only=True):
             process = lab.start("load")
@@ -281,16 +292,55 @@ def held_open(lab: Lab, times: int) -> Fault:
     return fault
 
 
-def blocked(lab: Lab, times: int) -> Fault:
-    """Root may write anywhere, so a file stands where the folder should be."""
-    fault = Fault("a data folder that can't be written")
-    for _ in range(times):
+def read_only(lab: Lab, times: int) -> Fault:
+    fault = Fault("a read-only data folder")
+    for _ in lab.tries(times):
         lab.reset()
-        (lab.folder / "data").write_text("no folder")
-        process = lab.start("extract")
-        _, said = process.communicate(timeout=120)
-        (lab.folder / "data").unlink()
+        data = lab.folder / "data"
+        with small_disk(data, 64) as mounted:
+            if mounted:
+                subprocess.run(["mount", "-o", "remount,ro", str(data)], check=True)
+            else:
+                data.chmod(0o500)  # which stops everybody but root
+            process = lab.start("extract")
+            _, said = process.communicate(timeout=120)
+            data.chmod(0o700) if not mounted else None
         record(lab, fault, process.returncode, said)
+    return fault
+
+
+def cancelled_by_replay(lab: Lab, times: int, home: Path) -> Fault:
+    """extract reads a hot standby, whose replay of the primary's log takes away what the snapshot sees."""
+    name = "a standby cancels the query (recovery conflict)"
+    with standby.standby(lab.where, lab.bin, home, "54330") as other:
+        standby.catch_up(lab.where, other)
+        lab.env["DATABASE_URL"] = url(other)
+        source, lab.where = lab.where, other
+        try:
+            return while_copying(lab, name, times, lambda _: standby.conflict(source))
+        finally:
+            lab.where = source
+            lab.env["DATABASE_URL"] = url(source)
+
+
+def twice(lab: Lab, times: int) -> Fault:
+    """Two dvc repro in one checkout: one waits, or says that the other is at it."""
+    fault = Fault("two dvc repro at once")
+    for file in ("dvc.yaml", "schemas", "stages", "queries"):
+        if not (lab.folder / file).exists():
+            (lab.folder / file).symlink_to(ROOT / file)
+    dvc = [sys.executable, "-m", "dvc"]
+    quiet = {"cwd": lab.folder, "env": lab.env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    if not (lab.folder / ".dvc").exists():
+        subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=lab.folder, env=lab.env, check=True)
+    for _ in lab.tries(times):
+        lab.reset()
+        (lab.folder / "dvc.lock").unlink(missing_ok=True)
+        both: list[subprocess.Popen[str]] = [subprocess.Popen([*dvc, "repro"], **quiet) for _ in range(2)]  # type: ignore[call-overload]
+        said = [process.communicate(timeout=180)[1] for process in both]
+        good = 0 in [process.returncode for process in both]
+        words = all(process.returncode == 0 or "lock" in text for process, text in zip(both, said, strict=True))
+        record(lab, fault, 0 if good and words else 255, " ".join(said))
     return fault
 
 
@@ -310,17 +360,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="kill -9 in all, over the four stages; 100 by default")
     parser.add_argument("--times", type=int, default=3, help="tries of each other fault; 3 by default")
+    parser.add_argument("--minutes", type=float, default=20, help="no try begins after these; 20 by default")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     args = parser.parse_args()
     chance = random.Random(args.seed)
     home = pgserver.private_folder(f"behavioral-events-faults-{os.urandom(4).hex()}")
+    second = pgserver.private_folder(f"{home.name}-standby")
     found: list[Fault] = []
     try:
         with (
             tempfile.TemporaryDirectory(prefix="behavioral-events-") as name,
-            pgserver.running(home, "faults", fill) as where,
+            pgserver.running(home, "faults", fill, **standby.PRIMARY) as where,
         ):
-            lab = Lab(where, home, Path(name))
+            lab = Lab(where, home, Path(name), args.minutes)
             faults: list[Callable[[], Fault]] = [
                 *(lambda stage=stage: killed(lab, stage, args.kills // 4, chance) for stage in STAGES),
                 lambda: terminated(lab, args.times),
@@ -329,13 +381,16 @@ def main() -> None:
                 lambda: full(lab, args.times),
                 *(lambda stage=stage: disk_full(lab, stage, args.times) for stage in STAGES),
                 lambda: held_open(lab, args.times),
-                lambda: blocked(lab, args.times),
+                lambda: read_only(lab, args.times),
+                lambda: twice(lab, args.times),
+                lambda: cancelled_by_replay(lab, args.times, second),
             ]
             for fault in faults:
                 found.append(fault())
                 print(f"faults: {found[-1].name}: {found[-1].tries} tries", file=sys.stderr)
     finally:
         shutil.rmtree(home, ignore_errors=True)
+        shutil.rmtree(second, ignore_errors=True)
     rows = [[f.name, *(str(n) for n in (f.tries, f.complete, f.clear, f.lost, f.doubled))] for f in found]
     columns = ["fault", "tried", "complete", "clear error", "rows lost", "rows doubled"]
     print(table(f"{ROWS:,} rows, compared one by one after every try", columns, rows))

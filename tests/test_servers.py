@@ -21,6 +21,7 @@ import psycopg2
 import pytest
 import trustme
 
+from benchmarks import standby
 from stages.shared.errors import SourceError
 from stages.source import pgserver
 from tests.conftest import ROOT, USER_A, Database, Work, extracted_rows, start_extract
@@ -50,46 +51,27 @@ def owned_by_server(*files: Path) -> None:
 
 @dataclass
 class Pair:
-    """A server and its hot standby, which ends queries that stand in the way of replay at once."""
-
     primary: Database
     standby: Database
-
-    def caught_up(self) -> None:
-        """Wait until the standby has replayed what the primary has done so far."""
-        wanted = self.primary.run("SELECT pg_current_wal_lsn()")[0][0]
-        while not self.standby.run("SELECT pg_last_wal_replay_lsn() >= %s", [wanted])[0][0]:
-            time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
 def pair(server: dict[str, str]) -> Iterator[Pair]:
+    """A server and its hot standby."""
     first, second = pgserver.private_folder("primary"), pgserver.private_folder("standby")
-    settings = {"wal_level": "replica", "max_wal_senders": "4"}
-    with pgserver.running(first, "tests", lambda where: None, port=str(free_port()), **settings) as where:
-        bin_ = pgserver.binaries(first)
+    with pgserver.running(first, "tests", lambda where: None, port=str(free_port()), **standby.PRIMARY) as where:
         primary = Database(where, "postgres")
         primary.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
-        primary.run("CREATE TABLE noise AS SELECT 1 AS n")
         fill(primary, 150_000)
-        data = second / "data"
-        backup = [bin_ / "pg_basebackup", "-h", where["host"], "-p", where["port"], "-U", "postgres"]
-        pgserver._run([*backup, "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync"])
-        port = str(free_port())
-        try:
-            pgserver.start(
-                bin_, data, second / "log", port=port, max_standby_streaming_delay="0", hot_standby="on", **settings
-            )
-            yield Pair(primary, Database({**where, "host": str(data), "port": port}, "postgres"))
-        finally:
-            pgserver.stop(bin_, data)
+        with standby.standby(where, pgserver.binaries(first), second, str(free_port())) as other:
+            yield Pair(primary, Database(other, "postgres"))
 
 
 def test_a_standby_that_cancels_the_query_for_its_replay(
     pair: Pair, work: Work, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", pair.standby.url())
-    pair.caught_up()
+    standby.catch_up(pair.primary.where, pair.standby.where)
     work.set(source__attempts=5)
     work.refresh()
     conflicts = "SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts"
@@ -99,9 +81,7 @@ def test_a_standby_that_cancels_the_query_for_its_replay(
     for _ in range(2):
         while not pair.standby.run(copying)[0][0]:
             assert process.poll() is None
-        # The rows that the snapshot on the standby could still see are taken away.
-        pair.primary.run("UPDATE noise SET n = n + 1")
-        pair.primary.run("VACUUM noise")
+        standby.conflict(pair.primary.where)
         assert process.stderr is not None
         said = process.stderr.readline()
         assert "conflict with recovery" in said
@@ -119,7 +99,7 @@ def test_the_digest_of_a_standby_is_that_of_its_primary(
     monkeypatch.setenv("DATABASE_URL", pair.primary.url())
     work.refresh()
     pinned = work.watermark.read_bytes()
-    pair.caught_up()
+    standby.catch_up(pair.primary.where, pair.standby.where)
     monkeypatch.setenv("DATABASE_URL", pair.standby.url())
     work.refresh()
     assert work.watermark.read_bytes() == pinned

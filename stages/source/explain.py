@@ -31,6 +31,7 @@ BROKEN = (
     "too many connections",
     "connection slots are reserved",
     "No such file or directory",  # the server's socket
+    "no message from the libpq",  # psycopg2's own words for a connection that went away within a COPY
 )
 
 # What a transaction-pooling or balancing pgbouncer does not let through.
@@ -73,7 +74,8 @@ def explain(error: BaseException, target: Target, joining: bool = False) -> Pipe
             next_step="run when no migration holds the table, or raise source.statement_timeout or source.lock_timeout",
         )
     transient = code in TRANSIENT or str(code)[:2] == "08" or (not code and any(words in said for words in BROKEN))
-    what = "the connection broke off" if code or "closed the connection" in said else "can't connect to PostgreSQL"
+    gone = code or any(words in said for words in ("closed the connection", "no message from the libpq"))
+    what = "the connection broke off" if gone else "can't connect to PostgreSQL"
     return (TransientSourceError if transient else SourceError)(
         f"{what}: {said}",
         where=target.name,

@@ -61,7 +61,7 @@ def _server_user() -> str | None:
     return "nobody" if os.geteuid() == 0 else None
 
 
-def _run(command: list[str | Path], log: Path | None = None) -> None:
+def run(command: list[str | Path], log: Path | None = None) -> None:
     user = _server_user()
     arguments = [str(part) for part in command]
     # A group of its own: Ctrl-C on the terminal is for the stage, which then stops the server in order.
@@ -179,14 +179,14 @@ def initialise(bin_: Path, data: Path) -> None:
     """An empty cluster in `data`, in UTF-8 and with byte order as its collation."""
     shutil.rmtree(data, ignore_errors=True)
     options = ["-U", "postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
-    _run([bin_ / "initdb", "-D", data, *options])
+    run([bin_ / "initdb", "-D", data, *options])
 
 
 def start(bin_: Path, data: Path, log: Path, **settings: str) -> None:
     log.unlink(missing_ok=True)
     options = [f"-c {name}='{value}'" for name, value in {**SETTINGS, **settings}.items()]
     options.append(f"-c unix_socket_directories='{data}'")
-    _run([bin_ / "pg_ctl", "-D", data, "-l", log, "-w", "-s", "-o", " ".join(options), "start"], log)
+    run([bin_ / "pg_ctl", "-D", data, "-l", log, "-w", "-s", "-o", " ".join(options), "start"], log)
 
 
 def _answers(data: Path) -> bool:
@@ -207,7 +207,7 @@ def stop(bin_: Path, data: Path) -> None:
         (data / "postmaster.pid").unlink(missing_ok=True)
         return
     try:
-        _run([bin_ / "pg_ctl", "-D", data, "-m", "fast", "-w", "-s", "stop"])
+        run([bin_ / "pg_ctl", "-D", data, "-m", "fast", "-w", "-s", "stop"])
     except SourceError:
         # No such process: the machine or the server went down without removing its file.
         (data / "postmaster.pid").unlink(missing_ok=True)
