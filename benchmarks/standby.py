@@ -32,7 +32,18 @@ def standby(primary: dict[str, str], binaries: Path, home: Path, port: str) -> I
     data = home / "data"
     ask(primary, "CREATE TABLE IF NOT EXISTS noise AS SELECT 1 AS n")
     source = ["-h", primary["host"], "-p", primary["port"], "-U", primary["user"]]
-    backup: list[str | Path] = [binaries / "pg_basebackup", *source, "-D", data, "-R", "-X", "stream", "-c", "fast", "--no-sync"]
+    backup: list[str | Path] = [
+        binaries / "pg_basebackup",
+        *source,
+        "-D",
+        data,
+        "-R",
+        "-X",
+        "stream",
+        "-c",
+        "fast",
+        "--no-sync",
+    ]
     pgserver.run(backup)
     settings = {**PRIMARY, "hot_standby": "on", "max_standby_streaming_delay": "0"}
     pgserver.start(binaries, data, home / "log", port=port, **settings)

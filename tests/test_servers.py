@@ -49,10 +49,21 @@ def owned_by_server(*files: Path) -> None:
             os.chown(file, pwd.getpwnam("nobody").pw_uid, -1)
 
 
+COPYING = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY%%'"
+
+
 @dataclass
 class Pair:
     primary: Database
     standby: Database
+    home: Path
+
+    def stop(self) -> None:
+        pgserver.stop(pgserver.binaries(self.home), self.home / "data")
+
+    def start(self) -> None:
+        settings = {"port": self.primary.where["port"], **standby.PRIMARY}
+        pgserver.start(pgserver.binaries(self.home), self.home / "data", self.home / "log", **settings)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +75,7 @@ def pair(server: dict[str, str]) -> Iterator[Pair]:
         primary.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
         fill(primary, 150_000)
         with standby.standby(where, pgserver.binaries(first), second, str(free_port())) as other:
-            yield Pair(primary, Database(other, "postgres"))
+            yield Pair(primary, Database(other, "postgres"), first)
 
 
 def test_a_standby_that_cancels_the_query_for_its_replay(
@@ -77,9 +88,8 @@ def test_a_standby_that_cancels_the_query_for_its_replay(
     conflicts = "SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts"
     before = pair.standby.run(conflicts)[0][0]
     process = start_extract(work)
-    copying = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'COPY%%'"
     for _ in range(2):
-        while not pair.standby.run(copying)[0][0]:
+        while not pair.standby.run(COPYING)[0][0]:
             assert process.poll() is None
         standby.conflict(pair.primary.where)
         assert process.stderr is not None
@@ -103,6 +113,56 @@ def test_the_digest_of_a_standby_is_that_of_its_primary(
     monkeypatch.setenv("DATABASE_URL", pair.standby.url())
     work.refresh()
     assert work.watermark.read_bytes() == pinned
+
+
+@pytest.fixture
+def pinned(pair: Pair, work: Work, monkeypatch: pytest.MonkeyPatch) -> Work:
+    monkeypatch.setenv("DATABASE_URL", pair.primary.url())
+    work.refresh()
+    work.set(source__attempts=8, source__retry_wait=0.3)
+    return work
+
+
+def completes(process: subprocess.Popen[str], pair: Pair, work: Work) -> None:
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert extracted_rows(work) == pair.primary.rows()
+    assert not list(work.raw.parent.glob(".*"))
+
+
+def test_a_server_that_restarts_in_the_middle(pair: Pair, pinned: Work) -> None:
+    process = start_extract(pinned)
+    while not pair.primary.run(COPYING)[0][0]:
+        assert process.poll() is None
+    pair.stop()
+    pair.start()
+    assert process.stderr is not None
+    assert "attempt 2 of 8" in process.stderr.readline()
+    completes(process, pair, pinned)
+
+
+def test_a_server_that_comes_up_while_we_try(pair: Pair, pinned: Work) -> None:
+    pair.stop()
+    process = start_extract(pinned)
+    assert process.stderr is not None
+    for attempt in (2, 3, 4):
+        assert f"attempt {attempt} of 8" in process.stderr.readline()
+    pair.start()
+    completes(process, pair, pinned)
+
+
+def test_connections_that_are_all_taken(pair: Pair, pinned: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    pair.primary.run("CREATE ROLE guest LOGIN CONNECTION LIMIT 3; GRANT SELECT ON behavioral_events TO guest")
+    monkeypatch.setenv("DATABASE_URL", pair.primary.url(user="guest"))
+    taken = [pair.primary.connect(user="guest") for _ in range(2)]
+    process = start_extract(pinned)
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert "too many connections" in said
+    assert "attempt 2 of 8" in said
+    for connection in taken:
+        connection.close()
+    completes(process, pair, pinned)
 
 
 @dataclass
