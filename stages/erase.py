@@ -118,7 +118,9 @@ def key_of(md5: str) -> str:
 def holders(
     locks: Mapping[str, tuple[str, str]], found: Mapping[str, Finding], places: list[store.Place]
 ) -> dict[str, list[str]]:
-    """For each version that holds the user the paths of its files that do."""
+    """For each version, a name and its dvc.lock, that holds the user the paths of its files that do."""
+    if not found:
+        return {}
     objects = [(place, place.objects()) for place in places]
     lists: dict[tuple[str, str], dict[str, str] | None] = {}
     versions = {}
@@ -151,10 +153,10 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
         for name, files in looked.items():
             print(f"erase: looked at {count(files, 'file')} in the {name}")
         history = store.history()
-        versions = holders(history, found, places)
+        versions = holders({**history, "now": ("", current)}, found, places)
+        now = versions.pop("now", [])
         for commit, paths in versions.items():
             print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(paths)}")
-        now = holders({"now": ("", current)}, found, places).get("now", [])
         rows = sum(finding.rows for finding in found.values())
         print(f"erase: {count(len(found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}")
         here = now + in_workspace(names)

@@ -388,14 +388,7 @@ def test_a_signal_ends_the_run_with_nothing_published_and_no_connection_left(
         blocker.autocommit = False
         # The COPY waits for this lock, so the signal arrives in the middle of the run.
         cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "stages.extract"],
-            cwd=extracted.root,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = start_extract(extracted)
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
         while process.poll() is None and db.run(waiting, [db.name]) == [(0,)]:
             pass
