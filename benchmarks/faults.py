@@ -253,6 +253,15 @@ def small_disk(folder: Path, kilobytes: int) -> Iterator[bool]:
             subprocess.run(["umount", str(folder)], check=True)
 
 
+def fill_up(file: Path, leave: int) -> None:
+    """Take all the space that is left but for `leave` bytes."""
+    with open(file, "wb", buffering=0) as filler:
+        with suppress(OSError):
+            while filler.write(bytes(4096)):
+                pass
+        filler.truncate(max(filler.tell() - leave, 0))
+
+
 def disk_full(lab: Lab, stage: str, times: int) -> Fault:
     """The stages before ran; what is left of the disk is less than the stage needs."""
     fault = Fault(f"the disk fills up in {stage}")
@@ -264,11 +273,12 @@ def disk_full(lab: Lab, stage: str, times: int) -> Fault:
         shutil.rmtree(aside, ignore_errors=True)
         data.rename(aside) if data.exists() else aside.mkdir()
         used = sum(-(-p.stat().st_size // 4096) * 4 + 4 for p in aside.rglob("*"))
-        with small_disk(data, used + 8 + number * 60) as mounted:
+        with small_disk(data, used + 256) as mounted:
             if not mounted:
                 aside.rename(data) if not data.exists() else shutil.copytree(aside, data, dirs_exist_ok=True)
                 return fault
             shutil.copytree(aside, data, dirs_exist_ok=True)
+            fill_up(data / "filler", leave=number * 4096)
             process = lab.start(stage)
             _, said = process.communicate(timeout=120)
             kept = {p.relative_to(data): p.read_bytes() for p in data.rglob("*.parquet")} if process.returncode else {}
