@@ -35,8 +35,8 @@ repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
 	@$(RUN) dvc repro
 	@$(RUN) python -m stages.summary
 
-refresh: $(BIN)/.ready ## look at the source and rewrite watermark.yaml
-	@$(RUN) python -m stages.refresh
+refresh: $(BIN)/.ready ## look at the source and rewrite watermark.yaml (UNTIL=DATE)
+	@$(RUN) python -m stages.refresh $(if $(UNTIL),--until "$(UNTIL)")
 
 queries: $(BIN)/.ready ## run the example queries of queries/
 	@$(RUN) python -m stages.queries
@@ -45,7 +45,8 @@ summary: $(BIN)/.ready ## say again what the last run gave
 	@$(RUN) python -m stages.summary
 
 remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=https://... for compatible stores)
-	@test -n "$(URL)" || { echo "error: no URL, expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2; }
+	@case "$(URL)" in s3://?*) ;; *) echo "error: URL is '$(URL)', expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2;; esac
+	@case "$(ENDPOINT)" in ""|http://?*|https://?*) ;; *) echo "error: ENDPOINT is '$(ENDPOINT)', expected http(s)://HOST; next: make remote URL=$(URL) ENDPOINT=https://$(ENDPOINT)"; exit 2;; esac
 	@$(RUN) dvc remote add --default --force storage "$(URL)"
 	@test -z "$(ENDPOINT)" || $(RUN) dvc remote modify storage endpointurl "$(ENDPOINT)"
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 
 from schemas.contract import CUID
 from stages import store
@@ -79,10 +80,22 @@ def duck() -> duckdb.DuckDBPyConnection:
     return duckdb.connect(config={"memory_limit": "192MB"})
 
 
-def look(places: list[store.Place], names: Sequence[str]) -> tuple[dict[str, Finding], dict[str, int]]:
+def under_other_key(file: Path) -> bool:
+    """Whether a Parquet file has rows with pseudonyms that the key at hand does not make."""
+    with open(file, "rb") as opened:
+        if opened.read(4) != b"PAR1":
+            return False
+    metadata = pq.read_metadata(file)
+    made = (metadata.metadata or {}).get(b"pipeline.pseudonyms", b"none").decode()
+    known = {"none", pseudonym.fingerprint(pseudonym.key()) if os.environ.get(pseudonym.KEY) else "none"}
+    return metadata.num_rows > 0 and made not in known
+
+
+def look(places: list[store.Place], names: Sequence[str]) -> tuple[dict[str, Finding], dict[str, int], int]:
     """Every file of cache and remote that holds the user, by its key, and how many files were looked at by place.
 
-    A file that both hold is read once, from the cache.
+    The last is how many files have pseudonyms of other keys, among which the user can't be found. A file that both
+    places hold is read once, from the cache.
     """
     where: dict[str, dict[str, str]] = defaultdict(dict)
     looked = {}
@@ -91,17 +104,18 @@ def look(places: list[store.Place], names: Sequence[str]) -> tuple[dict[str, Fin
         looked[place.name] = len(files)
         for file in files:
             where[file.removeprefix(place.root)][place.name] = file
-    found = {}
+    found, hidden = {}, 0
     by_name = {place.name: place for place in places}
     with duck() as connection, Progress("erase", "files", len(where)) as progress:
         for key, holders in sorted(where.items()):
             name = next(iter(holders))
             with by_name[name].opened(holders[name]) as opened:
                 rows = holds(connection, opened, names)
+                hidden += under_other_key(opened)
             if rows is not None:
                 found[key] = Finding(rows, holders)
             progress.add(1)
-    return found, looked
+    return found, looked, hidden
 
 
 def in_workspace(names: Sequence[str]) -> list[str]:
@@ -149,7 +163,7 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
         if not local_only:
             places.append(store.remote(repo))
         names = names_of(user)
-        found, looked = look(places, names)
+        found, looked, _ = look(places, names)
         for name, files in looked.items():
             print(f"erase: looked at {count(files, 'file')} in the {name}")
         history = store.history()
@@ -170,8 +184,11 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
             if yes:
                 raise problem
             print(f"erase: {problem}", file=sys.stderr)
-        if not yes:
+        elif not yes and not found:
+            print(f"erase: dry run; no file holds {user}")
+        elif not yes:
             print(f"erase: dry run, nothing was deleted; next: python -m stages.erase {user} --yes")
+        if not yes:
             return
         if found:
             print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
@@ -185,7 +202,7 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
 
 def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
     """Look again, at everything; DataError if the id is still somewhere."""
-    found, looked = look(places, names)
+    found, looked, hidden = look(places, names)
     left = [name for finding in found.values() for name in finding.places.values()] + in_workspace(names)
     if left:
         raise DataError(
@@ -196,6 +213,11 @@ def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
         )
     scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in looked.items())
     print(f"erase: proof: {user} is in none of {scanned}, and not in {', '.join(WORKSPACE)}")
+    if hidden:
+        print(
+            f"erase: but {count(hidden, 'file')} with pseudonyms of other keys, and tables made of them, could not be "
+            f"searched; next: the same command with {pseudonym.KEY} set, once for each key that was used"
+        )
 
 
 def named_in_git(user: str) -> None:

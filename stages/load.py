@@ -223,7 +223,8 @@ def load(
     # A reader keeps the file that it has open. A write-ahead log that somebody left belongs to the old file.
     database.with_name(database.name + ".wal").unlink(missing_ok=True)
     rows = count(report["duckdb"], "row")
-    print(f"load: {database} ({strategy}), {rows}, equal to PostgreSQL, raw and export on every day", end="")
+    aside = f" with the {report['quarantine']:,} in quarantine" if report["quarantine"] else ""
+    print(f"load: {database} ({strategy}), {rows},{aside} equal to PostgreSQL, raw and export on every day", end="")
     kept = len(pairs) - len(to_compare)
     print(f"; the content of {count(kept, 'day')} had been compared before and not changed" if kept > 0 else "")
 

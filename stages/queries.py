@@ -75,6 +75,8 @@ def main() -> None:
             try:
                 result = connection.sql(sql)
                 rows = len(result) if result is not None else 0
+            except duckdb.IOException:
+                raise  # a file, not the query
             except duckdb.Error as error:
                 raise ParamsError(
                     f"DuckDB refused the query: {str(error).splitlines()[0]}",

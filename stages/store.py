@@ -86,7 +86,7 @@ def remote(repo: Repo) -> Place:
         odb = repo.cloud.get_remote_odb(None, "look")
     except (NoRemoteError, DvcException) as error:
         raise PipelineError(
-            " ".join(str(error).split()).split(" See <")[0].rstrip("."),
+            "no remote is configured" if isinstance(error, NoRemoteError) else " ".join(str(error).split()),
             where=".dvc/config",
             expected="a default remote",
             next_step="make remote URL=s3://BUCKET/FOLDER, then dvc push",

@@ -54,8 +54,10 @@ def summary() -> str:
         )
     lines = {
         "window": f"{extracted['begin']} to {extracted['until']} (UTC, exclusive), {extracted['days']:,} days",
-        "rows": f"{quality['rows']:,}, the same in PostgreSQL, Parquet and DuckDB"
-        + (f"; {loaded['quarantine']:,} more in quarantine" if loaded["quarantine"] else ""),
+        "rows": f"{quality['rows']:,}, the same in PostgreSQL's snapshot, Parquet and DuckDB"
+        if not loaded["quarantine"]
+        else f"{quality['rows']:,} in Parquet and DuckDB, and {loaded['quarantine']:,} in quarantine: "
+        f"the {extracted['rows']:,} of PostgreSQL's snapshot",
         "users": f"{quality['users']:,}",
         "checks": f"{len(verdict['checks'])}, {count(verdict['failed_rows'], 'failing row')}",
         "event types": f"{len(quality['event_types'])}: {listed(quality['event_types'])}",
