@@ -19,17 +19,14 @@ import sqlalchemy as sa
 
 from schemas.contract import arrow_schema
 from stages.shared import params, seal, watermark
-from stages.shared.errors import DataError, PinError, RowsInvalidError, run
+from stages.shared.errors import DataError, PinError, run
 from stages.shared.layout import PREFIX, day_path, replacing, write_report
 from stages.shared.parquet import DayWriter, fingerprint
 from stages.shared.progress import Progress, count
 from stages.source import events, postgres
-from stages.source.catalog import check_contract
+from stages.source.catalog import check_contract, check_instants
 from stages.source.pgcopy import Decoder
 from stages.source.retry import retrying
-
-# Rows that a message names before it only counts.
-SHOWN = 10
 
 
 def check_pins(
@@ -97,20 +94,6 @@ def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
     }
 
 
-def check_finite(connection: sa.Connection, schema: str, users: Sequence[str], where: str) -> None:
-    """Raise RowsInvalidError that names rows at plus or minus infinity: no window holds them, no file can."""
-    rows = events.timeless(connection, schema, users, SHOWN + 1)
-    if rows:
-        more = " and more" if len(rows) > SHOWN else ""
-        some = ", ".join(f"{id_!r} ({stamp})" for id_, stamp in rows[:SHOWN]) + more
-        raise RowsInvalidError(
-            f"timestamp fails finite: {some}",
-            where=where,
-            expected="a timestamp that is an instant; these rows lie in no window and would be left out for ever",
-            next_step="correct or delete these rows in PostgreSQL, python -m stages.refresh, then dvc repro",
-        )
-
-
 def read_days(
     source: params.Source,
     wish: params.Extract,
@@ -141,7 +124,7 @@ def read_days(
             nonlocal check_utf8
             for notice in check_contract(connection, target):
                 print(f"extract: notice: {notice}", file=sys.stderr)
-            check_finite(connection, target.schema, wish.user_id, target.name)
+            check_instants(connection, target, wish.user_id)
             check_utf8 = not events.promises_utf8(connection)
             # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
             return counts(connection) if wish.user_id else {}
@@ -158,7 +141,8 @@ def read_days(
                 decoder.finish()
             check_arrived({day: sent}, {day: writer.rows}, target.name)
             if not wish.user_id and sent != pins[day].rows:
-                counts(connection)
+                counts(connection)  # the source moved, or
+                check_arrived({day: pins[day].rows}, {day: sent}, target.name)  # the COPY was short
             if compare_content:
                 now = watermark.Day(*events.day_digest(connection, target.schema, day))
                 check_pins({day: pins[day]}, {day: now}, target)
@@ -177,13 +161,14 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     origins = {day: origin(pin, wish.user_id) for day, pin in pins.items()}
     wanted = {day_path(out, day).parent for day in pins}
     dropped = [folder for folder in out.glob(PREFIX + "*") if folder not in wanted]
-    kept = seal.unchanged(out, origins)
+    # With a filter a file has fewer rows than the pin says; else as many, whatever its footer claims.
+    kept = {day: rows for day, rows in seal.unchanged(out, origins).items() if wish.user_id or rows == pins[day].rows}
     to_read = {day: pin for day, pin in pins.items() if day not in kept}
     with replacing(out, kept) as staging:
 
         def read() -> dict[date, int]:
             # Digests of all days cost half as much again as reading them; those of the few that changed, nothing.
-            return read_days(everything.source, wish, to_read, origins, staging, compare_content=bool(kept))
+            return read_days(everything.source, wish, to_read, origins, staging, wish.compare_content or bool(kept))
 
         counted = kept | (retrying("extract", everything.source, read) if to_read else {})
     write_report(report_file, report(list(pins), counted))

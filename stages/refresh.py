@@ -19,7 +19,7 @@ from stages.shared.errors import ParamsError, run
 from stages.shared.progress import Progress, count
 from stages.shared.watermark import Day, Watermark
 from stages.source import events, postgres
-from stages.source.catalog import check_contract
+from stages.source.catalog import check_contract, check_instants
 from stages.source.retry import retrying
 
 # Days that are listed one by one before the rest is only counted.
@@ -53,12 +53,13 @@ def moved(old: Watermark | None, new: Watermark) -> list[str]:
     ]
 
 
-def look(target: postgres.Target, days: Sequence[date], workers: int) -> dict[date, Day]:
-    """Rows and digest of each day, all in one snapshot."""
+def look(target: postgres.Target, days: Sequence[date], workers: int, users: Sequence[str]) -> dict[date, Day]:
+    """Rows and digest of each day, all in one snapshot. Raises what check_contract and check_instants raise."""
 
     def check(connection: sa.Connection) -> None:
         for notice in check_contract(connection, target):
             print(f"refresh: notice: {notice}", file=sys.stderr)
+        check_instants(connection, target, users)
 
     def digest(connection: sa.Connection, day: date) -> Day:
         pin = Day(*events.day_digest(connection, target.schema, day))
@@ -89,7 +90,7 @@ def refresh(params_file: Path, watermark_file: Path, until: date | None, days: i
                 print(f"refresh: notice: {end} lies in the future; rows may still come", file=sys.stderr)
             window = watermark.window(end, days or wish.extract.days)
             print(f"refresh: looking at {count(len(window), 'day')} before {end} in {target.name}", flush=True)
-            found = Watermark(end, look(target, window, wish.extract.workers))
+            found = Watermark(end, look(target, window, wish.extract.workers, wish.extract.user_id))
             if target.embedded and old is not None and old != found:
                 print("refresh: notice: DATABASE_URL is not set, so this pins the embedded sample", file=sys.stderr)
             return found

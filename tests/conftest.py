@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -182,14 +184,28 @@ def rows_of_duckdb(database: Path) -> list[tuple[Any, ...]]:
         return connection.execute(f"SELECT {columns} FROM behavioral_events ORDER BY timestamp, id").fetchall()
 
 
-def start_extract(work: Work) -> subprocess.Popen[str]:
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def start_extract(work: Work, hangup: Any = signal.SIG_DFL) -> subprocess.Popen[str]:
+    """extract as a process of its own, with this answer to SIGHUP whatever pytest itself was started with."""
     return subprocess.Popen(
         [sys.executable, "-m", "stages.extract"],
         cwd=work.root,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, hangup) and None,
+    )
+
+
+def run_stage(work: Work, stage: str, redirect: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+    """A stage as a process of its own, started by a shell."""
+    command = f"{shlex.quote(sys.executable)} -m stages.{stage} {redirect}"
+    return subprocess.run(
+        command, shell=True, cwd=work.root, env=environment() | env, capture_output=True, text=True, check=False
     )
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
 from stages.shared.layout import day_path, days_in
-from tests.conftest import ROOT, USER_A, Database, Work, event
+from tests.conftest import ROOT, USER_A, Database, Work, event, extracted_rows, run_stage, start_extract
 from tests.test_extract import files, stale
 
 Break = Callable[[Database, Work, dict[str, str]], None]
@@ -79,3 +82,37 @@ def test_every_exit_code(db: Database, work: Work, code: int, stage: str, break_
     assert "Traceback" not in done.stderr
     assert "secret-word" not in done.stderr
     assert ([files(folder) for folder in kept], work.database.read_bytes()) == before
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_standard_file_is_no_failure(db: Database, work: Work, closed: str) -> None:
+    db.insert(event())
+    work.refresh()
+    for stage in ("extract", "validate", "export", "load"):
+        done = run_stage(work, stage, redirect=closed)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert extracted_rows(work) == db.rows()
+    assert json.loads(work.loaded.read_text())["equal"]
+
+
+def test_an_output_that_is_full_is_said(db: Database, work: Work) -> None:
+    db.insert(event())
+    work.refresh()
+    done = run_stage(work, "extract", redirect="> /dev/full")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_nohup_is_respected(db: Database, work: Work) -> None:
+    db.insert(event())
+    work.refresh()
+    with closing(db.connect()) as blocker, blocker.cursor() as cursor:
+        blocker.autocommit = False
+        cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
+        process = start_extract(work, hangup=signal.SIG_IGN)
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+        while process.poll() is None and db.run(waiting, [db.name]) == [(0,)]:
+            pass
+        process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err

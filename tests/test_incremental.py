@@ -389,6 +389,16 @@ def test_a_moved_source_is_still_an_error_on_the_days_that_are_read(db: Database
     assert outputs(five) == before
 
 
+def test_a_first_run_compares_contents_when_asked(db: Database, five: Work) -> None:
+    five.set(extract__compare_content=True)
+    db.run('UPDATE behavioral_events SET "timeOfDay" = 5 WHERE timestamp >= %s', [YESTERDAY])
+    shutil.rmtree(five.raw)
+    with pytest.raises(PinError, match="2025-10-27: 3 rows as pinned, but of other content"):
+        five.extract()
+    five.set(extract__compare_content=False)
+    five.extract()
+
+
 def test_a_change_in_place_after_the_pin_is_noticed_on_a_day_that_is_read(db: Database, five: Work) -> None:
     db.insert(event(timestamp=f"{YESTERDAY} 12:00:00"))
     five.refresh()

@@ -260,6 +260,7 @@ def looking(clone: Clone) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL) and None,  # pytest may run under nohup
     )
     assert process.stdout is not None
     assert "looking at" in process.stdout.readline()

@@ -12,8 +12,8 @@ import pytest
 from schemas.contract import NAMES
 from stages.shared.errors import DataError, RowsInvalidError
 from stages.shared.parquet import DayWriter
-from tests.conftest import Database, Work, cuid, event
-from tests.test_extract import extracted_rows, files
+from tests.conftest import Database, Work, cuid, event, extracted_rows, run_stage
+from tests.test_extract import files
 
 INVALID: list[tuple[dict[str, Any], str, str]] = [
     ({"id": "no-cuid"}, "id", "str_matches"),
@@ -179,3 +179,36 @@ def test_json_that_no_database_would_give_is_found(db: Database, work: Work) -> 
         writer.write(broken.combine_chunks().to_batches()[0])
     with pytest.raises(RowsInvalidError, match=r"eventData\.json_valid \(2\)"):
         work.validate()
+
+
+def test_pandera_s_variables_of_the_environment_switch_nothing_off(db: Database, work: Work) -> None:
+    db.insert(event(timeOfDay=99))
+    work.refresh()
+    work.extract()
+    for variables in ({"PANDERA_VALIDATION_ENABLED": "False"}, {"PANDERA_VALIDATION_DEPTH": "SCHEMA_ONLY"}):
+        done = run_stage(work, "validate", **variables)
+        assert done.returncode == 5
+        assert "timeOfDay.in_range (1)" in done.stderr
+
+
+@pytest.mark.parametrize("note", ["[" * 200_000, None])
+def test_a_note_that_can_not_be_read_or_written_is_no_error(db: Database, work: Work, note: str | None) -> None:
+    db.insert(event())
+    work.all()
+    for file in (work.passed, work.compared):
+        file.unlink()
+        if note is None:
+            file.mkdir()
+        else:
+            file.write_text(note)
+    work.all()
+
+
+def test_an_id_that_is_no_cuid_is_silenced_too(db: Database, work: Work) -> None:
+    db.insert(event(id="secret@example.org"))
+    work.set(validate__report_values=False)
+    work.refresh()
+    work.extract()
+    done = run_stage(work, "validate")
+    assert done.returncode == 5
+    assert "secret@example.org" not in done.stderr + work.failures.read_text()

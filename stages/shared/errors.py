@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -93,8 +94,10 @@ def run(stage: str, main: Callable[[], None]) -> None:
     The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
     """
     gc.set_threshold(50_000)  # by default the collector walks what the imports made hundreds of times
+    _open_standard_files()
     for number in SIGNALS:
-        signal.signal(number, _terminate)
+        if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
+            signal.signal(number, _terminate)
     sys.excepthook = _report
     try:
         main()
@@ -104,6 +107,10 @@ def run(stage: str, main: Callable[[], None]) -> None:
     except BrokenPipeError:
         os._exit(1)  # whoever read the output has gone; there is nobody to tell
     except Exception as error:
+        if isinstance(error, OSError) and not _can_print():
+            with suppress(OSError):
+                print(f"{stage}: error: standard output can't be written: {error}", file=sys.stderr)
+            os._exit(1)
         known = _explain(stage, error)
         if known is None:
             raise  # a mistake of the code: the traceback is for whoever mends it
@@ -119,8 +126,28 @@ def _leave() -> None:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        os._exit(1)
+        os._exit(1)  # nobody reads what was to be said
     os._exit(0)
+
+
+def _open_standard_files() -> None:
+    """Give what was closed (>&-) a place, or the next file to be opened would take it and be written to by prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
+def _can_print() -> bool:
+    try:
+        print(end="", flush=True)
+    except OSError:
+        return False
+    return True
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -24,9 +25,10 @@ def recall(path: Path, rules: str) -> dict[date, str]:
     try:
         noted = json.loads(path.read_text(encoding="utf-8"))
         return {date.fromisoformat(day): sha for day, sha in noted["days"].items()} if noted["rules"] == rules else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 
 def note(path: Path, rules: str, proven: Mapping[date, str]) -> None:
-    write_report(path, {"rules": rules, "days": {str(day): sha for day, sha in proven.items()}})
+    with suppress(OSError):  # it may be lost
+        write_report(path, {"rules": rules, "days": {str(day): sha for day, sha in proven.items()}})

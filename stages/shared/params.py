@@ -26,6 +26,7 @@ class Extract:
     user_id: tuple[str, ...]  # empty: every user
     batch_size: int
     workers: int
+    compare_content: bool
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def _users(path: Path, key: str, value: object) -> tuple[str, ...]:
 def _labels(path: Path, key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(v, str) and v for v in value):
         raise _error(path, key, value, "a list of phase labels, each a text")
+    if "none" in value:
+        raise _error(path, key, "none", "labels other than none, which stands for no phase in quality.json")
     return tuple(value)
 
 
@@ -185,6 +188,7 @@ def load(path: Path = Path("params.yaml")) -> Params:
             user_id=_users(path, "extract.user_id", extract["user_id"]),
             batch_size=_integer(path, "extract.batch_size", extract["batch_size"], 1, 10_000_000),
             workers=_integer(path, "extract.workers", extract["workers"], 1, MAX_WORKERS),
+            compare_content=_flag(path, "extract.compare_content", extract["compare_content"]),
         ),
         validate=Validate(
             mode=_choice(path, "validate.mode", validate["mode"], get_args(Mode)),

@@ -18,9 +18,13 @@ HEADER = """\
 """
 
 
+# The contract looks five years back from `until`, and the calendar begins with the year 1.
+FIRST_YEAR = 6
+
+
 @dataclass(frozen=True)
 class Day:
-    """The rows of one UTC day and the XOR of their 64-bit record hashes, as 16 hex digits."""
+    """The rows of one UTC day and the sum of their 64-bit record hashes, as 16 hex digits."""
 
     rows: int
     digest: str
@@ -86,7 +90,7 @@ def parse_until(value: object, path: Path) -> date:
         instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except OverflowError:
         raise _broken(path, "until", value, expected) from None
-    if instant.time() != time():
+    if instant.time() != time() or instant.year < FIRST_YEAR:
         raise _broken(path, "until", value, expected)
     return instant.date()
 

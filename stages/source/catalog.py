@@ -7,8 +7,12 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from schemas.contract import COLUMNS, TABLE, Column
-from stages.shared.errors import ContractError
+from stages.shared.errors import ContractError, RowsInvalidError
+from stages.source import events
 from stages.source.postgres import Target
+
+# Rows that a message names before it only counts.
+SHOWN = 10
 
 
 def check_contract(connection: sa.Connection, target: Target) -> list[str]:
@@ -62,9 +66,8 @@ def check_contract(connection: sa.Connection, target: Target) -> list[str]:
             if column.kind == "enum":
                 notices += enum_notices(column, there.labels)
             if not column.nullable and not there.never_null:
-                notices.append(
-                    f"{column.name}: may be NULL in the database, not in the contract; validate counts NULLs"
-                )
+                who = "extract refuses" if column.name == "timestamp" else "validate counts"
+                notices.append(f"{column.name}: may be NULL in the database, not in the contract; {who} NULLs")
     if differences:
         if found:
             differences += [(only, "no such column", row.type) for only, row in found.items()]
@@ -77,6 +80,20 @@ def check_contract(connection: sa.Connection, target: Target) -> list[str]:
     if found:
         notices.append(f"columns that only the database knows, not exported: {', '.join(found)}")
     return notices
+
+
+def check_instants(connection: sa.Connection, target: Target, users: Sequence[str]) -> None:
+    """Raise RowsInvalidError that names rows without an instant, NULL or infinity: no window holds them."""
+    rows = events.timeless(connection, target.schema, users, SHOWN + 1)
+    if rows:
+        more = " and more" if len(rows) > SHOWN else ""
+        some = ", ".join(f"{id_!r} ({stamp})" for id_, stamp in rows[:SHOWN]) + more
+        raise RowsInvalidError(
+            f"timestamp fails finite: {some}",
+            where=target.name,
+            expected="a timestamp that is an instant; these rows lie in no window and would be left out for ever",
+            next_step="correct or delete these rows in PostgreSQL, python -m stages.refresh, then dvc repro",
+        )
 
 
 def enum_notices(column: Column, labels: Sequence[str]) -> list[str]:

@@ -77,31 +77,35 @@ def day_counts(
 
 
 def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, str]:
-    """Rows of one day and the XOR of their 64-bit record hashes as 16 hex digits.
+    """Rows of one day and the sum of their 64-bit record hashes (modulo 2^64) as 16 hex digits.
 
     The hash is PostgreSQL's own (hash_record_extended, 14 or later), the same on a replica, a restored backup and
-    another major version. Enums are hashed as text, because an enum's value is an object id; jsonb as text, because
-    its own hash takes 1.0 and 1.00 for the same, which the export does not.
+    another major version. A sum, because in an XOR two rows that are the same would cancel out. Enums are hashed as
+    text, because an enum's value is an object id; jsonb as text, because its own hash takes 1.0 and 1.00 for the same,
+    which the export does not; texts byte by byte, because a collation may take a and A for the same.
     """
-    columns = ", ".join(f'"{c.name}"::text' if c.kind in ("enum", "json") else f'"{c.name}"' for c in COLUMNS)
+    columns = ", ".join(
+        f'"{c.name}"' if c.kind in ("int", "timestamp") else f'"{c.name}"::text COLLATE "C"' for c in COLUMNS
+    )
     place = _quoted(schema).replace(":", "\\:") + "." + TABLE  # a colon would begin a parameter
     query = sa.text(
-        f"SELECT count(*), bit_xor(hash_record_extended(row({columns}), 0)) FROM {place} "
+        f"SELECT count(*), sum(hash_record_extended(row({columns}), 0)) FROM {place} "
         "WHERE timestamp >= :begin AND timestamp < :end"
     )
     row = connection.execute(query, {"begin": midnight(day), "end": midnight(day + timedelta(days=1))}).one()
-    return row[0], f"{(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+    return row[0], f"{int(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
 
 
 def timeless(connection: sa.Connection, schema: str, users: Sequence[str], limit: int) -> list[tuple[str, str]]:
-    """Id and timestamp of rows that no window can hold, at most `limit`: those at plus or minus infinity."""
+    """Id and timestamp of rows that no window can hold, at most `limit`: at plus or minus infinity, or NULL."""
     events = table(schema)
     stamp = sa.cast(events.c.timestamp, sa.Text())
     never = [sa.cast(sa.literal(text), sa.TIMESTAMP()) for text in ("infinity", "-infinity")]
-    query = sa.select(events.c.id, stamp).where(events.c.timestamp.in_(never))
+    timeless = sa.or_(events.c.timestamp.in_(never), events.c.timestamp.is_(None))
+    query = sa.select(events.c.id, stamp).where(timeless)
     if users:
         query = query.where(events.c.userId.in_(users))
-    return [(row[0], row[1]) for row in connection.execute(query.order_by(events.c.id).limit(limit))]
+    return [(row[0], row[1] or "NULL") for row in connection.execute(query.order_by(events.c.id).limit(limit))]
 
 
 def _quoted(name: str) -> str:

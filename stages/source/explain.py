@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas.contract import TABLE
-from stages.shared.errors import PipelineError, SourceError, TransientSourceError
+from stages.shared.errors import DataError, PipelineError, SourceError, TransientSourceError
 
 if TYPE_CHECKING:
     from stages.source.postgres import Target
@@ -72,6 +72,13 @@ def explain(error: BaseException, target: Target, joining: bool = False) -> Pipe
             expected=f"statements within {target.settings.statement_timeout} s (0: any time), "
             f"locks within {target.settings.lock_timeout} s",
             next_step="run when no migration holds the table, or raise source.statement_timeout or source.lock_timeout",
+        )
+    if str(code)[:2] == "22":
+        return DataError(
+            f"PostgreSQL can't give a value: {said}",
+            where=target.name,
+            expected="texts that are what the database's encoding says",
+            next_step="SHOW server_encoding, correct the rows in PostgreSQL, then the same command again",
         )
     transient = code in TRANSIENT or str(code)[:2] == "08" or (not code and any(words in said for words in BROKEN))
     gone = code or any(words in said for words in ("closed the connection", "no message from the libpq"))

@@ -12,6 +12,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pyarrow
 import pyarrow.compute as pc
+from pandera.config import ValidationDepth, config_context
 from pandera.errors import SchemaErrors
 
 from schemas.contract import COLUMNS
@@ -71,7 +72,8 @@ def check_chunk(
     findings.rows += table.num_rows
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     try:
-        schema.validate(frame, lazy=True)
+        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+            schema.validate(frame, lazy=True)  # whatever Pandera's variables in the environment say
         if not duplicates:
             return []
     except SchemaErrors:

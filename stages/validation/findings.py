@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from dataclasses import dataclass, field
 from datetime import date
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pyarrow
 
+from schemas.contract import CUID
 from stages.shared.errors import RowsInvalidError
 from stages.shared.layout import replacing_file
 from stages.shared.progress import count
@@ -42,7 +44,10 @@ class Findings:
         if n and room:
             some = piece.batch.filter(failing).slice(0, room)
             values = some.column(column).cast(pyarrow.string()).to_pylist() if self.with_values else [None] * len(some)
-            for id_, value in zip(some.column("id").to_pylist(), values, strict=True):
+            ids = some.column("id").to_pylist()
+            if not self.with_values:  # an id that is no cuid may be anything
+                ids = [id_ if id_ and re.fullmatch(CUID, id_) else None for id_ in ids]
+            for id_, value in zip(ids, values, strict=True):
                 self.cases.append((piece.day, id_, column, check, value))
 
     def report(self, mode: str, raw_sha256: str, quarantine_sha256: str) -> dict[str, object]:
