@@ -37,7 +37,7 @@ texts = st.one_of(
     st.text(st.one_of(st.sampled_from("'\"`$();:%\\{}[]*?#&|<>-/ "), st.characters(codec="utf-8")), max_size=40),
 )
 quick = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
@@ -125,7 +125,7 @@ names = texts.map(lambda text: text.replace("\0", "").replace("/", "")).filter(
 )
 
 
-@settings(quick, max_examples=12)
+@settings(quick, max_examples=8)
 @given(name=names)
 def test_any_name_of_the_project_s_folder(db: Database, tmp_path: Path, name: str) -> None:
     db.run("TRUNCATE behavioral_events CASCADE")

@@ -203,19 +203,6 @@ def test_push_and_pull_and_a_clone_without_a_database(project: Clone, s3: S3, bu
     assert other.run("git", "status", "--porcelain").stdout == ""
 
 
-def test_a_night_pushes_the_new_day_and_the_lists(project: Clone, db: Database, s3: S3, bucket: str) -> None:
-    with_remote(project, s3, bucket)
-    project.run("dvc", "push")
-    db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
-    night(project, UNTIL + timedelta(days=1), "second night")
-    s3.forget_requests()
-    project.run("dvc", "push")
-    puts = s3.requests("PUT")
-    lists = [path for path in puts if path.endswith(".dir")]
-    assert (len(puts), len(lists)) == (4, 2)  # the day in raw and in export, and their lists
-    assert s3.requests("POST") == []  # no upload in parts
-
-
 def failing(clone: Clone, *command: str) -> str:
     """What a failing command says: no traceback, no secret."""
     done = clone.run(*command, ok=False)
@@ -290,17 +277,25 @@ def test_check_sees_what_is_missing_and_what_would_run(project: Clone, s3: S3, b
     assert json.dumps(other.hashes()) == lock
 
 
-def test_an_old_snapshot_comes_back(project: Clone, db: Database, s3: S3, bucket: str) -> None:
-    """In the same clone, in another one, and read without being checked out."""
+def test_a_night_pushes_its_day_and_an_old_snapshot_comes_back(
+    project: Clone, db: Database, s3: S3, bucket: str
+) -> None:
+    """In the same clone, in another one, and read without being checked out; a night pushes the new day only."""
     first = project.run("git", "rev-parse", "HEAD").stdout.strip()
     old, old_answers = bytes_of(project), answers(project)
     with_remote(project, s3, bucket)
-    db.insert(event(timestamp="2025-10-27 23:00:00"), event(timestamp=f"{UNTIL} 10:00:00"))
+    project.run("dvc", "push")
+    db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
     second = night(project, UNTIL + timedelta(days=1), "second night")
+    s3.forget_requests()
+    project.run("dvc", "push", "--all-commits")
+    puts = s3.requests("PUT")
+    lists = [path for path in puts if path.endswith(".dir")]
+    assert (len(puts), len(lists)) == (4, 2)  # the new day in raw and in export, and their lists
+    assert s3.requests("POST") == []  # no upload in parts
     new, new_answers = bytes_of(project), answers(project)
     assert new_answers != old_answers
     assert "extract.json" in project.run("dvc", "metrics", "diff", first, second).stdout.replace("\n", "")
-    project.run("dvc", "push", "--all-commits")
     other = copy_of(project, "another machine")
     other.run("dvc", "pull")
     assert bytes_of(other) == new

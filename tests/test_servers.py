@@ -258,7 +258,7 @@ def bouncer(request: pytest.FixtureRequest, server: dict[str, str], scratch: Pat
     config.write_text(
         f"[databases]\n* = host={server['host']} port={server['port']} user=postgres\n"
         f"[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\nunix_socket_dir=\nauth_type=any\n"
-        f"pool_mode=transaction\ndefault_pool_size={request.param}\nquery_wait_timeout=2\nlogfile={home}/log\n"
+        f"pool_mode=transaction\ndefault_pool_size={request.param}\nquery_wait_timeout=1\nlogfile={home}/log\n"
     )
     owned_by_server(config)
     user = {"user": "nobody", "extra_groups": []} if os.geteuid() == 0 else {}
