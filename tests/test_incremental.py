@@ -114,7 +114,7 @@ def work_until(work: Work) -> date:
     return date.fromisoformat(text.split("until: '")[1][:10])
 
 
-@settings(max_examples=7, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=st.lists(st.lists(STEPS, min_size=1, max_size=3), min_size=1, max_size=4), seed=st.integers(0, 2**32))
 def test_every_way_of_getting_there_gives_the_same_bytes(
     db: Database, tmp_path_factory: pytest.TempPathFactory, rounds: list[list[str]], seed: int
@@ -353,6 +353,7 @@ def test_kill_9_and_the_next_run_gives_the_same_bytes(db: Database, five: Work, 
     assert outputs(five) == wanted
 
 
+@pytest.mark.xdist_group("clones")
 def test_dvc_killed_with_its_stage_living_on(clone: Clone, db: Database) -> None:
     db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 30 + 1)} 10:00:00") for n in range(60)))
     clone.env["DATABASE_URL"] = db.url()

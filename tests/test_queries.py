@@ -13,6 +13,8 @@ from tests.conftest import ROOT, Clone
 
 QUERIES = sorted((ROOT / "queries").glob("*.sql"))
 
+pytestmark = pytest.mark.xdist_group("clones")
+
 
 @pytest.mark.parametrize("strategy", ["view", "table"])
 def test_all_queries_answer_from_any_directory(clone: Clone, tmp_path: Path, strategy: str) -> None:

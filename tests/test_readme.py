@@ -15,6 +15,8 @@ from stages.shared import errors
 from stages.shared.errors import PipelineError
 from tests.conftest import ROOT, Clone
 
+pytestmark = pytest.mark.xdist_group("clones")
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 

@@ -38,7 +38,7 @@ def test_every_value_of_nasty_rows_comes_back(db: Database, work: Work, strategy
 
 
 @settings(
-    max_examples=15,
+    max_examples=10,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
