@@ -19,7 +19,7 @@ pytestmark = pytest.mark.xdist_group("clones")
 @pytest.mark.parametrize("strategy", ["view", "table"])
 def test_all_queries_answer_from_any_directory(clone: Clone, tmp_path: Path, strategy: str) -> None:
     if strategy == "table":
-        (clone.path / "params.yaml").write_text(clone.text("params.yaml").replace("strategy: view", "strategy: table"))
+        clone.change(("strategy: view", "strategy: table"))
         clone.run("python", "-m", "stages.load")
     done = subprocess.run(
         ["python", "-m", "stages.queries"],
