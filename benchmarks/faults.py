@@ -30,6 +30,7 @@ import psycopg2.extensions
 
 from benchmarks import standby
 from benchmarks.report import STAGES, table
+from benchmarks.standby import dsn
 from schemas.contract import NAMES, TABLE
 from stages.shared import params
 from stages.source import pgserver
@@ -56,10 +57,6 @@ class Fault:
 def url(where: dict[str, str]) -> str:
     address = f"host={quote(where['host'], safe='')}&port={where['port']}"
     return f"postgresql://{where['user']}@localhost/{where['dbname']}?{address}"
-
-
-def dsn(where: dict[str, str]) -> str:
-    return " ".join(f"{name}='{value}'" for name, value in where.items())
 
 
 class Lab:
@@ -112,10 +109,15 @@ class Lab:
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self.folder, env=self.env, **pipes)  # type: ignore[call-overload, no-any-return]
 
-    def must(self, stage: str, *arguments: str) -> None:
+    def attempt(self, stage: str, *arguments: str) -> tuple[int, str]:
+        """Run a stage to its end; its exit code and what it said of errors."""
         process = self.start(stage, *arguments)
         _, said = process.communicate(timeout=120)
-        if process.returncode:
+        return process.returncode, said
+
+    def must(self, stage: str, *arguments: str) -> None:
+        code, said = self.attempt(stage, *arguments)
+        if code:
             raise SystemExit(f"faults: {stage} failed without a fault:\n{said}")
 
     def reset(self) -> None:
@@ -279,15 +281,14 @@ def disk_full(lab: Lab, stage: str, times: int) -> Fault:
                 return fault
             shutil.copytree(aside, data, dirs_exist_ok=True)
             fill_up(data / "filler", leave=number * 4096)
-            process = lab.start(stage)
-            _, said = process.communicate(timeout=120)
-            kept = {p.relative_to(data): p.read_bytes() for p in data.rglob("*.parquet")} if process.returncode else {}
+            code, said = lab.attempt(stage)
+            kept = {p.relative_to(data): p.read_bytes() for p in data.rglob("*.parquet")} if code else {}
             before_ = {p.relative_to(aside): p.read_bytes() for p in aside.rglob("*.parquet")}
-            if process.returncode and kept != before_:
+            if code and kept != before_:
                 fault.unclear.append("earlier files are not as they were")
         shutil.rmtree(data, ignore_errors=True)
         aside.rename(data)
-        record(lab, fault, process.returncode, said)
+        record(lab, fault, code, said)
     return fault
 
 
@@ -296,9 +297,8 @@ def held_open(lab: Lab, times: int) -> Fault:
     for _ in lab.tries(times):
         lab.finish()
         with duckdb.connect(str(lab.folder / "data/analytics.duckdb"), read_only=True):
-            process = lab.start("load")
-            _, said = process.communicate(timeout=120)
-        record(lab, fault, process.returncode, said)
+            code, said = lab.attempt("load")
+        record(lab, fault, code, said)
     return fault
 
 
@@ -312,10 +312,9 @@ def read_only(lab: Lab, times: int) -> Fault:
                 subprocess.run(["mount", "-o", "remount,ro", str(data)], check=True)
             else:
                 data.chmod(0o500)  # which stops everybody but root
-            process = lab.start("extract")
-            _, said = process.communicate(timeout=120)
+            code, said = lab.attempt("extract")
             data.chmod(0o700) if not mounted else None
-        record(lab, fault, process.returncode, said)
+        record(lab, fault, code, said)
     return fault
 
 

@@ -16,9 +16,13 @@ from stages.source import pgserver
 PRIMARY = {"wal_level": "replica", "max_wal_senders": "4"}
 
 
+def dsn(where: dict[str, str]) -> str:
+    return " ".join(f"{name}='{value}'" for name, value in where.items())
+
+
 def ask(where: dict[str, str], sql: str, *values: object) -> Any:
     """The first value of the answer, or None; outside of a transaction."""
-    with closing(psycopg2.connect(" ".join(f"{key}='{value}'" for key, value in where.items()))) as connection:
+    with closing(psycopg2.connect(dsn(where))) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(sql, values)

@@ -9,17 +9,16 @@ not compared again, as long as a view reads the same bytes; which ones were is n
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import duckdb
 
 from schemas.contract import NAMES, TABLE
+from stages import reconcile
 from stages.shared import memory, params, seal
 from stages.shared.errors import DataError, PipelineError, run
-from stages.shared.layout import glob, literal, read_report, replacing_file, sha256, write_report
+from stages.shared.layout import glob, literal, replacing_file, sha256, write_report
 from stages.shared.progress import count
 from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
 
@@ -29,16 +28,11 @@ STORAGE_VERSION = "v1.2.0"
 
 INDEXES = {"idx_user_timestamp": '"userId", timestamp', "idx_experiment_phase": '"experimentPhase"'}
 
-# Leaves room for the process itself within the 350 MB that a stage may use.
-MEMORY_LIMIT = "192MB"
-
 # Compressed bytes that go into the table in one transaction.
 GROUP_BYTES = 8 * 1024 * 1024
 
 # What DuckDB takes, in the path of a database, for the begin of a query and for a slash.
 UNFIT = {"?", "\\"}
-
-Counts = Mapping[str, int]
 
 
 def build(database: Path, export: Path, strategy: str) -> None:
@@ -56,7 +50,9 @@ def build(database: Path, export: Path, strategy: str) -> None:
         )
     columns = ", ".join(f'"{name}"' for name in NAMES)
     select = f"SELECT {columns} FROM read_parquet({literal(glob(export))}, hive_partitioning = false)"
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(database.parent)}) as connection:
+    with duckdb.connect(
+        config={"memory_limit": reconcile.MEMORY_LIMIT, "temp_directory": str(database.parent)}
+    ) as connection:
         # A fixed name, because the file's bytes hold it.
         connection.execute(f"ATTACH {literal(str(database))} AS analytics (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE analytics")
@@ -86,105 +82,9 @@ def groups(export: Path) -> Iterator[list[Path]]:
         yield group
 
 
-def by_day(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, int]:
-    rows = connection.execute(
-        f"SELECT timestamp::DATE::VARCHAR, count(*) FROM {source} GROUP BY 1 ORDER BY 1"
-    ).fetchall()
-    return dict(rows)
-
-
-def by_file(connection: duckdb.DuckDBPyConnection, files: str) -> dict[str, int]:
-    """Rows by day; a row that stands in the folder of another day shows as a day of its own."""
-    rows = f"read_parquet({literal(files)}, hive_partitioning = true, hive_types_autocast = false)"
-    day = "CASE WHEN timestamp::DATE::VARCHAR = event_date THEN event_date "
-    day += "ELSE timestamp::DATE || ' in the file of ' || event_date END"
-    return dict(connection.execute(f"SELECT {day}, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall())
-
-
-def row_hash(columns: Sequence[str]) -> str:
-    """The sum of the rows' 64-bit hashes: the same in any order, another when a row or a value is another."""
-    # JSON as its text, so that a spelling counts.
-    values = ", ".join(f'"{name}"::VARCHAR' if name == "eventData" else f'"{name}"' for name in columns)
-    return f"sum(hash({values})::HUGEINT)"
-
-
-def content(
-    connection: duckdb.DuckDBPyConnection, source: str, columns: Sequence[str], days: Sequence[date]
-) -> dict[str, int]:
-    """The checksum of each day's rows, for all days from the first to the last of `days`."""
-    if not days:
-        return {}
-    begin, end = min(days), max(days) + timedelta(days=1)
-    window = f"timestamp >= DATE '{begin}' AND timestamp < DATE '{end}'"  # row groups of other days are not read
-    select = f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} WHERE {window} GROUP BY 1"
-    return dict(connection.execute(select).fetchall())
-
-
-def compare(postgres: Counts, raw: Counts, quarantined: Counts, export: Counts, in_duckdb: Counts) -> list[str]:
-    """The days on which the counts do not agree, in words; empty when every row is accounted for."""
-    differences = []
-    for day in sorted({*postgres, *raw, *quarantined, *export, *in_duckdb}):
-        p, r, q = postgres.get(day, 0), raw.get(day, 0), quarantined.get(day, 0)
-        e, d = export.get(day, 0), in_duckdb.get(day, 0)
-        if not p == r == e + q or d != e:
-            differences.append(f"{day}: PostgreSQL {p:,}, raw {r:,}, quarantine {q:,}, export {e:,}, DuckDB {d:,}")
-    return differences
-
-
-def compare_content(raw: Counts, quarantined: Counts, in_duckdb: Counts) -> list[str]:
-    """The days on which the rows are as many, but not the same."""
-    days = sorted({*raw, *quarantined, *in_duckdb})
-    return [
-        f"{day}: the rows that DuckDB reads are not those of data/raw"
-        for day in days
-        if raw.get(day, 0) != quarantined.get(day, 0) + in_duckdb.get(day, 0)
-    ]
-
-
-def reconcile(
-    database: Path,
-    extracted: Path,
-    raw: Path,
-    quarantine: Path,
-    export: Path,
-    columns: Sequence[str],
-    to_compare: Sequence[date],
-) -> tuple[dict[str, Any], list[str]]:
-    """What load.json says, and what does not agree.
-
-    Counts the rows of every day in all five places and compares the content of the days in `to_compare`.
-    """
-    postgres = {day["day"]: day["rows"] for day in read_report(extracted, "by_day")["by_day"]}
-    set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
-        connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
-        places = {
-            "postgres": postgres,
-            "raw": by_file(connection, glob(raw)),
-            "quarantine": by_day(connection, set_aside),
-            "export": by_file(connection, glob(export)),
-            "duckdb": by_day(connection, f"analytics.{TABLE}"),
-        }
-        raw_rows = f"read_parquet({literal(glob(raw))}, hive_partitioning = false)"
-        differences = compare(*places.values()) or compare_content(
-            *(content(connection, rows, columns, to_compare) for rows in (raw_rows, set_aside, f"analytics.{TABLE}"))
-        )
-    files = len(list(export.glob("*/*.parquet")))
-    if files != len(postgres):
-        differences.append(f"{count(files, 'file')} for {count(len(postgres), 'day')}")
-    totals = {place: sum(counts.values()) for place, counts in places.items()}
-    return {
-        "equal": not differences,
-        "days": len(postgres),
-        **totals,
-        "columns_compared": len(columns),
-        "differences": differences,
-    }, differences
-
-
 def rules(columns: Sequence[str], quarantine: Path) -> str:
     """A digest of all that decides whether two files hold the same rows, besides the files."""
-    return memory.rules(Path(__file__).read_bytes(), duckdb.__version__, list(columns), sha256(quarantine))
+    return memory.rules(Path(reconcile.__file__).read_bytes(), duckdb.__version__, list(columns), sha256(quarantine))
 
 
 def load(
@@ -209,7 +109,7 @@ def load(
     to_compare = [day for day in before.keys() | after.keys() if day not in pairs or pairs[day] != known.get(day)]
     with replacing_file(database) as new:
         build(new, export, strategy)
-        report, differences = reconcile(new, extracted, raw, quarantine, export, columns, to_compare)
+        report, differences = reconcile.reconcile(new, extracted, raw, quarantine, export, columns, to_compare)
         write_report(report_file, {"strategy": strategy, **report})
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""

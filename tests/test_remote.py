@@ -446,6 +446,10 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     other.run("dvc", "pull")
     assert bytes_of(other) == without
     other.run("git", "checkout", "-qf", holding)
+    spared = "data/export/behavioral_events/event_date=2025-10-24/part-0.parquet"
+    read = f"from dvc.api import DVCFileSystem; DVCFileSystem(rev='{holding}').get('{spared}', '../spared')"
+    other.run("python", "-c", read)
+    assert (other.path.parent / "spared").read_bytes() == current[spared]
     lost = failing(other, "dvc", "pull")
     assert "missing" in lost.lower()
 

@@ -79,7 +79,7 @@ def _broken(path: Path, key: str, found: object, expected: str) -> ParamsError:
 
 def parse_until(value: object, path: Path) -> date:
     """`until` as a day. It is a quoted UTC midnight; an unquoted date is refused, because DVC can't read it."""
-    expected = "a quoted UTC midnight such as '2025-10-28T00:00:00Z'"
+    expected = f"a quoted UTC midnight such as '2025-10-28T00:00:00Z', from the year {FIRST_YEAR} on"
     if not isinstance(value, str):
         raise _broken(path, "until", value, expected)
     try:

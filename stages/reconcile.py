@@ -1,0 +1,115 @@
+"""The comparison that `load` ends with: the rows and their content in PostgreSQL's count, the files and DuckDB."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from schemas.contract import TABLE
+from stages.shared.layout import glob, literal, read_report
+from stages.shared.progress import count
+
+# Leaves room for the process itself within the 350 MB that a stage may use.
+MEMORY_LIMIT = "192MB"
+
+Counts = Mapping[str, int]
+
+
+def by_day(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, int]:
+    rows = connection.execute(
+        f"SELECT timestamp::DATE::VARCHAR, count(*) FROM {source} GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    return dict(rows)
+
+
+def by_file(connection: duckdb.DuckDBPyConnection, files: str) -> dict[str, int]:
+    """Rows by day; a row that stands in the folder of another day shows as a day of its own."""
+    rows = f"read_parquet({literal(files)}, hive_partitioning = true, hive_types_autocast = false)"
+    day = "CASE WHEN timestamp::DATE::VARCHAR = event_date THEN event_date "
+    day += "ELSE timestamp::DATE || ' in the file of ' || event_date END"
+    return dict(connection.execute(f"SELECT {day}, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall())
+
+
+def row_hash(columns: Sequence[str]) -> str:
+    """The sum of the rows' 64-bit hashes: the same in any order, another when a row or a value is another."""
+    # JSON as its text, so that a spelling counts.
+    values = ", ".join(f'"{name}"::VARCHAR' if name == "eventData" else f'"{name}"' for name in columns)
+    return f"sum(hash({values})::HUGEINT)"
+
+
+def content(
+    connection: duckdb.DuckDBPyConnection, source: str, columns: Sequence[str], days: Sequence[date]
+) -> dict[str, int]:
+    """The checksum of each day's rows, for all days from the first to the last of `days`."""
+    if not days:
+        return {}
+    begin, end = min(days), max(days) + timedelta(days=1)
+    window = f"timestamp >= DATE '{begin}' AND timestamp < DATE '{end}'"  # row groups of other days are not read
+    select = f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} WHERE {window} GROUP BY 1"
+    return dict(connection.execute(select).fetchall())
+
+
+def compare(postgres: Counts, raw: Counts, quarantined: Counts, export: Counts, in_duckdb: Counts) -> list[str]:
+    """The days on which the counts do not agree, in words; empty when every row is accounted for."""
+    differences = []
+    for day in sorted({*postgres, *raw, *quarantined, *export, *in_duckdb}):
+        p, r, q = postgres.get(day, 0), raw.get(day, 0), quarantined.get(day, 0)
+        e, d = export.get(day, 0), in_duckdb.get(day, 0)
+        if not p == r == e + q or d != e:
+            differences.append(f"{day}: PostgreSQL {p:,}, raw {r:,}, quarantine {q:,}, export {e:,}, DuckDB {d:,}")
+    return differences
+
+
+def compare_content(raw: Counts, quarantined: Counts, in_duckdb: Counts) -> list[str]:
+    """The days on which the rows are as many, but not the same."""
+    days = sorted({*raw, *quarantined, *in_duckdb})
+    return [
+        f"{day}: the rows that DuckDB reads are not those of data/raw"
+        for day in days
+        if raw.get(day, 0) != quarantined.get(day, 0) + in_duckdb.get(day, 0)
+    ]
+
+
+def reconcile(
+    database: Path,
+    extracted: Path,
+    raw: Path,
+    quarantine: Path,
+    export: Path,
+    columns: Sequence[str],
+    to_compare: Sequence[date],
+) -> tuple[dict[str, Any], list[str]]:
+    """What load.json says, and what does not agree.
+
+    Counts the rows of every day in all five places and compares the content of the days in `to_compare`.
+    """
+    postgres = {day["day"]: day["rows"] for day in read_report(extracted, "by_day")["by_day"]}
+    set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
+        connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
+        places = {
+            "postgres": postgres,
+            "raw": by_file(connection, glob(raw)),
+            "quarantine": by_day(connection, set_aside),
+            "export": by_file(connection, glob(export)),
+            "duckdb": by_day(connection, f"analytics.{TABLE}"),
+        }
+        raw_rows = f"read_parquet({literal(glob(raw))}, hive_partitioning = false)"
+        differences = compare(*places.values()) or compare_content(
+            *(content(connection, rows, columns, to_compare) for rows in (raw_rows, set_aside, f"analytics.{TABLE}"))
+        )
+    files = len(list(export.glob("*/*.parquet")))
+    if files != len(postgres):
+        differences.append(f"{count(files, 'file')} for {count(len(postgres), 'day')}")
+    totals = {place: sum(counts.values()) for place, counts in places.items()}
+    return {
+        "equal": not differences,
+        "days": len(postgres),
+        **totals,
+        "columns_compared": len(columns),
+        "differences": differences,
+    }, differences
