@@ -1,11 +1,15 @@
 """One module a stage; shared/ holds what they share, source/ what speaks to PostgreSQL, validation/ the checks."""
 
+import gc
 import importlib.util
 import os
 import sys
 import time
 
 STARTED = time.perf_counter()  # before the imports, which are a good part of a stage's time
+
+# By default the collector walks what the imports make hundreds of times.
+gc.set_threshold(50_000)
 
 # numpy's threads for linear algebra, which no stage does, would spin at every start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -106,10 +106,13 @@ def load(
     these_rules = rules(columns, quarantine)
     # A view reads the very files that were compared; a table is made anew, with rows of its own.
     known = memory.recall(compared_file, these_rules) if strategy == "view" else {}
-    to_compare = [day for day in before.keys() | after.keys() if day not in pairs or pairs[day] != known.get(day)]
+    compared = {day: (before[day].rows, after[day].rows) for day, pair in pairs.items() if pair == known.get(day)}
+    to_compare = [day for day in before.keys() | after.keys() if day not in compared]
     with replacing_file(database) as new:
         build(new, export, strategy)
-        report, differences = reconcile.reconcile(new, extracted, raw, quarantine, export, columns, to_compare)
+        report, differences = reconcile.reconcile(
+            new, extracted, raw, quarantine, export, columns, to_compare, compared
+        )
         write_report(report_file, {"strategy": strategy, **report})
         if differences:
             more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
@@ -125,8 +128,8 @@ def load(
     rows = count(report["duckdb"], "row")
     aside = f" with the {report['quarantine']:,} in quarantine" if report["quarantine"] else ""
     print(f"load: {database} ({strategy}), {rows},{aside} equal to PostgreSQL, raw and export on every day", end="")
-    kept = len(pairs) - len(to_compare)
-    print(f"; the content of {count(kept, 'day')} had been compared before and not changed" if kept > 0 else "")
+    kept = count(len(compared), "day")
+    print(f"; the content of {kept} had been compared before and not changed" if compared else "")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from schemas.contract import TABLE
-from stages.shared.layout import glob, literal, read_report
+from stages.shared.layout import day_path, literal, read_report
 from stages.shared.progress import count
 
 # Leaves room for the process itself within the 350 MB that a stage may use.
@@ -18,20 +18,36 @@ MEMORY_LIMIT = "192MB"
 
 Counts = Mapping[str, int]
 
+# Stands for the files of no day.
+NO_ROWS = f"(FROM analytics.{TABLE} LIMIT 0)"
 
-def by_day(connection: duckdb.DuckDBPyConnection, source: str) -> dict[str, int]:
+
+def by_day(connection: duckdb.DuckDBPyConnection, source: str, where: str = "true") -> dict[str, int]:
     rows = connection.execute(
-        f"SELECT timestamp::DATE::VARCHAR, count(*) FROM {source} GROUP BY 1 ORDER BY 1"
+        f"SELECT timestamp::DATE::VARCHAR, count(*) FROM {source} WHERE {where} GROUP BY 1 ORDER BY 1"
     ).fetchall()
     return dict(rows)
 
 
-def by_file(connection: duckdb.DuckDBPyConnection, files: str) -> dict[str, int]:
+def by_file(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dict[str, int]:
     """Rows by day; a row that stands in the folder of another day shows as a day of its own."""
-    rows = f"read_parquet({literal(files)}, hive_partitioning = true, hive_types_autocast = false)"
+    if not files:
+        return {}
+    rows = f"read_parquet({listed(files)}, hive_partitioning = true, hive_types_autocast = false)"
     day = "CASE WHEN timestamp::DATE::VARCHAR = event_date THEN event_date "
     day += "ELSE timestamp::DATE || ' in the file of ' || event_date END"
     return dict(connection.execute(f"SELECT {day}, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall())
+
+
+def listed(files: Sequence[Path]) -> str:
+    return "[" + ", ".join(literal(str(file)) for file in files) + "]"
+
+
+def window(days: Sequence[date]) -> str:
+    """From the first to the last of `days`, as a condition by which DuckDB skips the row groups of other days."""
+    if not days:
+        return "false"
+    return f"timestamp >= DATE '{min(days)}' AND timestamp < DATE '{max(days) + timedelta(days=1)}'"
 
 
 def row_hash(columns: Sequence[str]) -> str:
@@ -47,9 +63,7 @@ def content(
     """The checksum of each day's rows, for all days from the first to the last of `days`."""
     if not days:
         return {}
-    begin, end = min(days), max(days) + timedelta(days=1)
-    window = f"timestamp >= DATE '{begin}' AND timestamp < DATE '{end}'"  # row groups of other days are not read
-    select = f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} WHERE {window} GROUP BY 1"
+    select = f"SELECT timestamp::DATE::VARCHAR, {row_hash(columns)} FROM {source} WHERE {window(days)} GROUP BY 1"
     return dict(connection.execute(select).fetchall())
 
 
@@ -82,30 +96,44 @@ def reconcile(
     export: Path,
     columns: Sequence[str],
     to_compare: Sequence[date],
+    compared: Mapping[date, tuple[int, int]],
 ) -> tuple[dict[str, Any], list[str]]:
     """What load.json says, and what does not agree.
 
-    Counts the rows of every day in all five places and compares the content of the days in `to_compare`.
+    Of the days in `to_compare` counts the rows in all five places and compares their content. Of the others, whose
+    files were compared before, `compared` has the rows in data/raw and data/export, as their footers say; DuckDB has
+    to hold as many in all.
     """
     postgres = {day["day"]: day["rows"] for day in read_report(extracted, "by_day")["by_day"]}
     set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
+    table = f"analytics.{TABLE}"
+    in_raw = {str(day): rows for day, (rows, _) in compared.items()}
+    in_export = {str(day): rows for day, (_, rows) in compared.items()}
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
         connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
+        # As DuckDB finds them, so that a file of no day is seen; all but those that were compared before.
+        known = {day_path(root, day) for root in (raw, export) for day in compared}
+        raw_files, export_files = (
+            [file for file in sorted(root.glob("*/*.parquet")) if file not in known] for root in (raw, export)
+        )
         places = {
             "postgres": postgres,
-            "raw": by_file(connection, glob(raw)),
+            "raw": in_raw | by_file(connection, raw_files),
             "quarantine": by_day(connection, set_aside),
-            "export": by_file(connection, glob(export)),
-            "duckdb": by_day(connection, f"analytics.{TABLE}"),
+            "export": in_export | by_file(connection, export_files),
+            "duckdb": in_export | by_day(connection, table, window(to_compare) if compared else "true"),
         }
-        raw_rows = f"read_parquet({literal(glob(raw))}, hive_partitioning = false)"
+        raw_rows = f"read_parquet({listed(raw_files)}, hive_partitioning = false)" if raw_files else NO_ROWS
         differences = compare(*places.values()) or compare_content(
-            *(content(connection, rows, columns, to_compare) for rows in (raw_rows, set_aside, f"analytics.{TABLE}"))
+            *(content(connection, rows, columns, to_compare) for rows in (raw_rows, set_aside, table))
         )
+        found = connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+    totals = {place: sum(counts.values()) for place, counts in places.items()}
+    if found != totals["duckdb"]:
+        differences.append(f"DuckDB holds {found:,} rows, {totals['duckdb']:,} of them on the days of the window")
     files = len(list(export.glob("*/*.parquet")))
     if files != len(postgres):
         differences.append(f"{count(files, 'file')} for {count(len(postgres), 'day')}")
-    totals = {place: sum(counts.values()) for place, counts in places.items()}
     return {
         "equal": not differences,
         "days": len(postgres),

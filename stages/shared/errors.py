@@ -7,7 +7,6 @@ cells that `validate` reports, no value of an event.
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import signal
 import sys
@@ -93,7 +92,6 @@ def run(stage: str, main: Callable[[], None]) -> None:
 
     The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
     """
-    gc.set_threshold(50_000)  # by default the collector walks what the imports made hundreds of times
     _open_standard_files()
     for number in SIGNALS:
         if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
