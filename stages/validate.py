@@ -12,7 +12,7 @@ import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from importlib import import_module, metadata
+from importlib import metadata
 from pathlib import Path
 
 import duckdb
@@ -34,9 +34,6 @@ QUARANTINE_FIELDS = [
     pyarrow.field("row_number", pyarrow.int64()),
     pyarrow.field("failed_checks", pyarrow.string()),
 ]
-
-# Half a second of pandas and Pandera, to be had while files are read.
-SLOW_IMPORTS = ("schemas.behavioral_events", "stages.validation.checks")
 
 
 def rules(phases: Sequence[str]) -> str:
@@ -96,18 +93,18 @@ def validate(
     wish = params.load(params_file)
     until = watermark.midnight(watermark.load_until(watermark_file))
     findings = Findings(wish.validate.failure_cases, wish.validate.report_values)
+    files = seal.sealed_days(raw)
+    these_rules = rules(wish.validate.experiment_phases)
+    passed = memory.recall(passed_file, these_rules)
+    known = [day for day in files if files[day].sha256 == passed.get(day)]
     with ThreadPoolExecutor(1) as pool, replacing_file(quarantine) as new:
-        imported = pool.map(import_module, SLOW_IMPORTS)
-        files = seal.sealed_days(raw)
-        these_rules = rules(wish.validate.experiment_phases)
-        passed = memory.recall(passed_file, these_rules)
-        known = [day for day in files if files[day].sha256 == passed.get(day)]
-        duplicates = duplicate_ids(raw, list(files), files.keys() - set(known), new.parent / "spill")
-        list(imported)
+        twice = pool.submit(duplicate_ids, raw, list(files), files.keys() - set(known), new.parent / "spill")
 
+        # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
         from schemas.behavioral_events import build_schema
         from stages.validation import checks
 
+        duplicates = twice.result()
         schema = build_schema(until, phases=wish.validate.experiment_phases, unique=False)
         findings.counts = dict.fromkeys(checks.names(schema), 0)
         # A row that passed before may be the twin of a new one.
