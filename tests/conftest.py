@@ -37,6 +37,9 @@ ROOT = Path(__file__).resolve().parent.parent
 UNTIL = date(2025, 10, 28)
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
 
+# Where Debian's packages are installed.
+OTHER_MAJORS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
 USER_A, USER_B, USER_C = ("c" + letter * 24 for letter in "abd")
 _ids = itertools.count()
 
@@ -244,6 +247,18 @@ def server(scratch: Path) -> Iterator[dict[str, str]]:
 
 
 _databases = itertools.count()
+
+
+@pytest.fixture(params=OTHER_MAJORS, ids=lambda binaries: f"PostgreSQL {binaries.parent.name}")
+def other_major(request: pytest.FixtureRequest, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """An empty database on a server of another major version; skipped where there is none."""
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    home = pgserver.private_folder(f"v{request.param.parent.name}")
+    pgserver.initialise(request.param, home / "data")
+    pgserver.start(request.param, home / "data", home / "log")
+    yield Database({"host": str(home / "data"), "port": pgserver.PORT, "user": "postgres"}, "postgres")
+    pgserver.stop(request.param, home / "data")
+    shutil.rmtree(home)
 
 
 @pytest.fixture

@@ -29,7 +29,6 @@ from stages.shared.errors import (
     RowsInvalidError,
     SourceError,
 )
-from stages.source import pgserver
 from tests.conftest import ROOT, USER_A, USER_B, USER_C, Database, Work, event, extracted_rows, start_extract
 from tests.nasty import nasty_rows
 
@@ -115,32 +114,19 @@ def test_the_order_is_total_without_a_primary_key(db: Database, work: Work) -> N
     assert files(work.raw) == before
 
 
-# Other major versions, where Debian's packages are installed.
-OTHER_VERSIONS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-
-
-@pytest.mark.parametrize("binaries", OTHER_VERSIONS, ids=lambda path: f"PostgreSQL {path.parent.name}")
 def test_another_major_version_gives_the_same_bytes(
-    db: Database, work: Work, monkeypatch: pytest.MonkeyPatch, binaries: Path
+    db: Database, other_major: Database, work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = nasty_rows()
     db.insert(*rows)
     work.refresh()
     work.extract()
     before = files(work.root)
-    home = pgserver.private_folder(f"v{binaries.parent.name}")
-    data = home / "data"
-    pgserver.initialise(binaries, data)
-    pgserver.start(binaries, data, home / "log")
-    try:
-        other = Database({"host": str(data), "port": pgserver.PORT, "user": "postgres"}, "postgres")
-        other.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
-        other.insert(*reversed(rows))
-        monkeypatch.setenv("DATABASE_URL", other.url())
-        work.refresh()
-        work.extract()
-    finally:
-        pgserver.stop(binaries, data)
+    other_major.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+    other_major.insert(*reversed(rows))
+    monkeypatch.setenv("DATABASE_URL", other_major.url())
+    work.refresh()
+    work.extract()
     assert files(work.root) == before
 
 

@@ -30,7 +30,8 @@ def _version() -> str:
     return digest.hexdigest()
 
 
-def _fill(where: dict[str, str]) -> None:
+def fill(where: dict[str, str]) -> None:
+    """Make the app's tables and the sample's rows in the empty database at `where`."""
     print("embedded PostgreSQL: making the sample database, once", file=sys.stderr)
     connection = psycopg2.connect(" ".join(f"{name}='{value}'" for name, value in where.items()))
     with connection, connection.cursor() as cursor:
@@ -55,4 +56,4 @@ def server() -> AbstractContextManager[dict[str, str]]:
     checkout = os.path.realpath(os.environ.get("DVC_ROOT") or Path.cwd())
     key = hashlib.sha256(checkout.encode()).hexdigest()[:12]
     home = pgserver.private_folder(f"behavioral-events-{os.geteuid()}-{key}")
-    return pgserver.running(home, _version(), _fill)
+    return pgserver.running(home, _version(), fill)
