@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from schemas.contract import COLUMNS, NAMES, arrow_schema
+from stages import reconcile
+from stages.shared import seal
 from stages.shared.errors import DataError, ParamsError
 from stages.shared.parquet import DayWriter
 from tests.conftest import USER_B, Database, Work, event, extracted_rows, rows_of_duckdb
@@ -238,6 +240,27 @@ def test_rows_that_do_not_add_up_fail_and_leave_the_old_database(loaded: Work, w
         loaded.load()
     assert not json.loads(loaded.loaded.read_text())["equal"]
     assert loaded.database.read_bytes() == before
+
+
+def test_rows_that_stand_in_no_file_are_found_though_every_file_was_compared_before(loaded: Work) -> None:
+    with duckdb.connect(str(loaded.database)) as connection:
+        body = f"SELECT * FROM read_parquet('{loaded.out}/*/*.parquet', hive_partitioning = false)"
+        more = f"{body} UNION ALL (SELECT * REPLACE (timestamp - INTERVAL 9 YEAR AS timestamp) FROM ({body}) LIMIT 1)"
+        connection.execute(f"CREATE OR REPLACE VIEW behavioral_events AS {more}")
+    files = seal.sealed_days(loaded.raw).items()
+    report, differences = reconcile.reconcile(
+        loaded.database,
+        loaded.extracted,
+        loaded.raw,
+        loaded.quarantine,
+        loaded.out,
+        NAMES,
+        to_compare=[],
+        compared={day: (file.rows, file.rows) for day, file in files},
+    )
+    rows = report["raw"]
+    assert differences == [f"DuckDB holds {rows + 1} rows, {rows} of them on the days of the window"]
+    assert not report["equal"]
 
 
 @pytest.mark.parametrize("mode", ["strict", "quarantine"])

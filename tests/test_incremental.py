@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -195,6 +196,27 @@ def test_a_change_of_one_day_costs_one_day(
         five.export()
         assert said(capsys, "export") == "export: kept 4, wrote 1"
         five.load()
+    assert outputs(five) == outputs(from_nothing(five, five.root / "fresh"))
+
+
+@pytest.mark.parametrize("invalid", [0, 1])
+def test_two_changed_days_with_others_between_them(
+    db: Database, five: Work, invalid: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when a day between them has a row in quarantine."""
+    five.set(validate__mode="quarantine")
+    db.run(
+        'UPDATE behavioral_events SET "sessionPerformanceScore" = 101 WHERE id IN '
+        "(SELECT id FROM behavioral_events WHERE timestamp::date = '2025-10-25' LIMIT %s)",
+        [invalid],
+    )
+    five.refresh()
+    run(five)
+    db.run("UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp::date IN ('2025-10-24', '2025-10-27')")
+    five.refresh()
+    run(five)
+    assert "the content of 3 days had been compared before" in capsys.readouterr().out
+    assert json.loads(five.loaded.read_text())["quarantine"] == invalid
     assert outputs(five) == outputs(from_nothing(five, five.root / "fresh"))
 
 
