@@ -109,7 +109,7 @@ def test_another_major_version_gives_the_same_dvc_lock(
     """The sample on it: refresh finds what watermark.yaml pins, and dvc repro makes every committed hash again."""
     monkeypatch.chdir(ROOT)
     embedded.fill(other_major.where)
-    other = new_clone(scratch, "another major")
+    other = new_clone(scratch, f"on {Path(other_major.where['host']).parent.name}")
     other.env["DATABASE_URL"] = other_major.url()
     looked = other.run("python", "-m", "stages.refresh", "--until", str(UNTIL))
     assert "nothing moved" in looked.stdout
