@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ from benchmarks.report import (
     EMPTY,
     EXECUTIONS,
     FLOOR,
+    IMPORTING,
     NIGHT,
     NIGHT_REFRESH,
     NIGHT_REPRO,
@@ -175,16 +176,32 @@ def working_copy(to: Path, days: int) -> None:
     commit(to)
 
 
-def empty_project(to: Path) -> None:
-    """Four stages that do next to nothing: what DVC itself takes."""
+def small_project(to: Path, commands: Iterable[str]) -> None:
+    """A chain of stages that run one of `commands` each and copy a few bytes: what these and DVC itself take."""
     (to / ".dvc").mkdir(parents=True)
     shutil.copy2(ROOT / ".dvc" / "config", to / ".dvc" / "config")
-    (to / "0.txt").write_text("0\n")
-    stages = [
-        f"  s{n}:\n    cmd: cp {n}.txt {n + 1}.txt\n    deps: [{n}.txt]\n    outs: [{n + 1}.txt]" for n in range(4)
-    ]
-    (to / "dvc.yaml").write_text("\n".join(["stages:", *stages]) + "\n")
+    change(to)
+    stages = {
+        f"s{n}": {"cmd": f"{command} && cp {n}.txt {n + 1}.txt", "deps": [f"{n}.txt"], "outs": [f"{n + 1}.txt"]}
+        for n, command in enumerate(commands)
+    }
+    (to / "dvc.yaml").write_text(json.dumps({"stages": stages}), encoding="utf-8")
     commit(to)
+
+
+def change(small: Path) -> None:
+    """Give the stages of a small project something to do."""
+    (small / "0.txt").write_text(f"{time.time_ns()}\n")
+
+
+# The libraries that each stage can't do without, and the quick end of a process that the stages have, too.
+LIBRARIES = {
+    "extract": "sqlalchemy, psycopg2, pyarrow.parquet",
+    "validate": "pandera.pandas, duckdb",
+    "export": "pyarrow.parquet, duckdb",
+    "load": "pyarrow.parquet, duckdb",
+}
+IMPORTS = [f'python -c "import {names}, os; os._exit(0)"' for names in LIBRARIES.values()]
 
 
 def commit(folder: Path) -> None:
@@ -237,6 +254,7 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
     steps = [
         Step(COLD, repro, copy, partial(forget, copy), "Running stage 'load'"),
         *nothing_to_do * NO_OPS,
+        Step(IMPORTING, repro, folder / "importing", partial(change, folder / "importing"), "Running stage 's3'"),
         Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
         Step(REFRESH, refresh, copy, expect="nothing moved"),
         *(Step(name, [*PYTHON_M, f"stages.{name}"], copy, partial(unmake, copy, name)) for name in STAGES),
@@ -294,8 +312,9 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
             forget(folder / "copy")
             steps = [step for step in steps if step.name in STAGES]
         else:
-            empty_project(folder / "empty")
-            measure([*PYTHON_M, "dvc", "repro"], folder / "empty", env)
+            for name, commands in (("empty", ["true"] * len(STAGES)), ("importing", IMPORTS)):
+                small_project(folder / name, commands)
+                measure([*PYTHON_M, "dvc", "repro"], folder / name, env)
         for number in range(1, runs + 1):
             for step in (step for step in steps if number <= step.rounds):
                 step.prepare()
