@@ -7,10 +7,13 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from schemas.contract import NAMES
 from stages.shared import watermark
 from stages.shared.errors import ContractError
 from stages.shared.watermark import Watermark
-from tests.conftest import UNTIL, Database, Work, event
+from tests.conftest import UNTIL, USER_A, USER_B, Database, Work, event
+
+CONTEXT = "c" + "9" * 24
 
 
 @pytest.fixture
@@ -71,6 +74,39 @@ def test_one_changed_row_changes_one_day(db: Database, pinned: Work) -> None:
     pinned.refresh()
     after = pins(pinned).days
     assert [day for day in after if after[day] != before[day]] == [date(2025, 10, 27)]
+
+
+# Two values for each column but id, whose exchange gives the same set of rows in another order.
+EXCHANGED = {
+    "userId": (USER_A, USER_B),
+    "eventType": ("FLASHCARD_FLIP", "SEARCH_PERFORMED"),
+    "eventData": ('{"a": 1}', '{"a": 2}'),
+    "timestamp": ("2025-10-27 08:00:00.001", "2025-10-27 09:00:00"),
+    "completionQuality": ("RUSHED", None),
+    "contentType": ("a", "b"),
+    "dayOfWeek": (0, 1),
+    "difficultyLevel": ("", None),
+    "engagementLevel": ("LOW", "HIGH"),
+    "sessionPerformanceScore": (7, 17),
+    "timeOfDay": (0, 23),
+    "experimentPhase": ("baseline_1", "baseline_2"),
+    "randomizationSeed": (1, -1),
+    "contextMetadataId": (None, CONTEXT),
+}
+
+
+def test_two_rows_that_exchange_a_value_are_a_change(db: Database, pinned: Work) -> None:
+    assert set(EXCHANGED) == set(NAMES) - {"id"}
+    db.run('INSERT INTO context_metadata (id, "userId") VALUES (%s, %s)', [CONTEXT, USER_A])
+    first, second = (event(**{name: values[n] for name, values in EXCHANGED.items()}) for n in (0, 1))
+    seen = set()
+    for name in [None, *EXCHANGED]:
+        change = {} if name is None else {name: second[name]}, {} if name is None else {name: first[name]}
+        db.run("TRUNCATE behavioral_events")
+        db.insert(first | change[0], second | change[1])
+        pinned.refresh()
+        seen.add(pins(pinned).days[date(2025, 10, 27)].digest)
+    assert len(seen) == len(NAMES)
 
 
 def test_spelling_of_json_numbers_counts_as_content(db: Database, pinned: Work) -> None:

@@ -77,20 +77,22 @@ def day_counts(
 
 
 def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, str]:
-    """Rows of one day and the sum of their 64-bit record hashes (modulo 2^64) as 16 hex digits.
+    """Rows of one day and the sum of their 64-bit hashes (modulo 2^64) as 16 hex digits.
 
-    The hash is PostgreSQL's own (hash_record_extended, 14 or later), the same on a replica, a restored backup and
-    another major version. A sum, because in an XOR two rows that are the same would cancel out. Enums are hashed as
-    text, because an enum's value is an object id; jsonb as text, because its own hash takes 1.0 and 1.00 for the same,
-    which the export does not; texts byte by byte, because a collation may take a and A for the same.
+    The hash is made of PostgreSQL's own (hash_record_extended, 14 or later), the same on a replica, a restored backup
+    and another major version. Enums are hashed as text, because an enum's value is an object id; jsonb as text, because
+    its own hash takes 1.0 and 1.00 for the same, which the export does not; texts byte by byte, because a collation may
+    take a and A for the same. A record's hash is linear in those of its columns, so that in a sum of it two rows could
+    exchange a value unseen: it is only the seed of another hash, which is not. A sum, because in an XOR two rows that
+    are the same would cancel out.
     """
     columns = ", ".join(
         f'"{c.name}"' if c.kind in ("int", "timestamp") else f'"{c.name}"::text COLLATE "C"' for c in COLUMNS
     )
     place = _quoted(schema).replace(":", "\\:") + "." + TABLE  # a colon would begin a parameter
     query = sa.text(
-        f"SELECT count(*), sum(hash_record_extended(row({columns}), 0)) FROM {place} "
-        "WHERE timestamp >= :begin AND timestamp < :end"
+        f"SELECT count(*), sum(hashtextextended('' COLLATE \"C\", hash_record_extended(row({columns}), 0))) "
+        f"FROM {place} WHERE timestamp >= :begin AND timestamp < :end"
     )
     row = connection.execute(query, {"begin": midnight(day), "end": midnight(day + timedelta(days=1))}).one()
     return row[0], f"{int(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
