@@ -25,7 +25,9 @@ def would_run() -> list[str]:
     if done.returncode and not stages:
         said = " ".join(done.stderr.split())[:300]
         where = "dvc.yaml, dvc.lock, params.yaml"
-        raise PipelineError(said, where=where, expected="files that DVC can read", next_step="dvc status")
+        raise PipelineError(
+            said, where=where, expected="files that DVC can read", next_step="git checkout -- dvc.yaml dvc.lock"
+        )
     return list(dict.fromkeys(stages))
 
 
@@ -39,14 +41,22 @@ def not_in_remote() -> tuple[int, list[str]]:
         wanted: dict[str, str] = {}
         for path, md5 in store.outs(Path("dvc.lock").read_text(encoding="utf-8")).items():
             if path in cached:
-                wanted |= store.expand(path, md5, places) or {}
-                if md5.endswith(".dir"):
-                    wanted[path + "/"] = md5
+                listed = store.expand(path, md5, places)
+                wanted |= listed or {}
+                if md5.endswith(".dir"):  # a list that is damaged is as good as none
+                    wanted[path + "/"] = md5 if listed is not None else ""
     return len(wanted), [path for path, md5 in wanted.items() if md5 not in there]
 
 
 def check() -> bool:
-    stages = would_run()
+    if not Path("dvc.lock").exists():
+        print("check: there is no dvc.lock; next: dvc repro, then git commit")
+        return False
+    try:
+        stages = would_run()
+    except PipelineError as error:
+        print(f"check: pipeline and dvc.lock: {error.what}; next: {error.next_step}")
+        return False
     print(
         f"check: pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
         if stages

@@ -13,16 +13,18 @@ import re
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.contract import CUID
 from stages import store
 from stages.shared import pseudonym
-from stages.shared.errors import DataError, ParamsError, run
+from stages.shared.errors import DataError, ParamsError, PipelineError, run
 from stages.shared.layout import literal
 from stages.shared.progress import Progress, count
 
@@ -91,12 +93,18 @@ def under_other_key(file: Path) -> bool:
     return metadata.num_rows > 0 and made not in known
 
 
-def look(places: list[store.Place], names: Sequence[str]) -> tuple[dict[str, Finding], dict[str, int], int]:
-    """Every file of cache and remote that holds the user, by its key, and how many files were looked at by place.
+@dataclass(frozen=True)
+class Look:
+    """What a search of all places found: the files that hold the user, by their keys, and what it can't tell."""
 
-    The last is how many files have pseudonyms of other keys, among which the user can't be found. A file that both
-    places hold is read once, from the cache.
-    """
+    found: Mapping[str, Finding]
+    looked: Mapping[str, int]  # files by place
+    other_key: int  # files with pseudonyms of other keys, among which the user can't be found
+    damaged: Sequence[str]  # files that can't be read
+
+
+def look(places: list[store.Place], names: Sequence[str]) -> Look:
+    """Search every file of the places; one that several hold is read once, from the cache if it is there."""
     where: dict[str, dict[str, str]] = defaultdict(dict)
     looked = {}
     for place in places:
@@ -105,17 +113,21 @@ def look(places: list[store.Place], names: Sequence[str]) -> tuple[dict[str, Fin
         for file in files:
             where[file.removeprefix(place.root)][place.name] = file
     found, hidden = {}, 0
+    damaged: list[str] = []
     by_name = {place.name: place for place in places}
     with duck() as connection, Progress("erase", "files", len(where)) as progress:
         for key, holders in sorted(where.items()):
-            name = next(iter(holders))
-            with by_name[name].opened(holders[name]) as opened:
-                rows = holds(connection, opened, names)
-                hidden += under_other_key(opened)
-            if rows is not None:
-                found[key] = Finding(rows, holders)
+            for name, file in holders.items():
+                with suppress(duckdb.Error, pa.ArrowException), by_name[name].opened(file) as opened:
+                    rows = holds(connection, opened, names)
+                    hidden += under_other_key(opened)
+                    if rows is not None:
+                        found[key] = Finding(rows, holders)
+                    break
+            else:  # where another place has it whole, a damaged one is known by that
+                damaged += holders.values()
             progress.add(1)
-    return found, looked, hidden
+    return Look(found, looked, hidden, damaged)
 
 
 def in_workspace(names: Sequence[str]) -> list[str]:
@@ -131,13 +143,14 @@ def key_of(md5: str) -> str:
 
 def holders(
     locks: Mapping[str, tuple[str, str]], found: Mapping[str, Finding], places: list[store.Place]
-) -> dict[str, list[str]]:
-    """For each version, a name and its dvc.lock, that holds the user the paths of its files that do."""
-    if not found:
-        return {}
+) -> tuple[dict[str, list[str]], int]:
+    """For each version, a name and its dvc.lock, that holds the user the paths of its files that do.
+
+    Also how many more versions there are whose lists of files are in none of the places.
+    """
     objects = [(place, place.objects()) for place in places]
     lists: dict[tuple[str, str], dict[str, str] | None] = {}
-    versions = {}
+    versions, unlisted = {}, 0
     for name, (_, lock) in locks.items():
         paths: list[str] = []
         for out in store.outs(lock).items():
@@ -146,7 +159,9 @@ def holders(
             paths += [path for path, md5 in (lists[out] or {}).items() if key_of(md5) in found]
         if paths:
             versions[name] = paths
-    return versions
+        elif any(lists[out] is None for out in store.outs(lock).items()):
+            unlisted += 1
+    return versions, unlisted
 
 
 def erase(user: str, yes: bool, local_only: bool) -> None:
@@ -161,16 +176,26 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
     with store.project() as repo:
         places = [store.cache(repo)]
         if not local_only:
-            places.append(store.remote(repo))
+            places += store.remotes(repo)
         names = names_of(user)
-        found, looked, _ = look(places, names)
-        for name, files in looked.items():
+        looked = look(places, names)
+        found = looked.found
+        for name, files in looked.looked.items():
             print(f"erase: looked at {count(files, 'file')} in the {name}")
+        for place in places[1:]:
+            if not looked.looked[place.name]:
+                raise nothing_there(place.name, user)
+        if looked.damaged:
+            print(f"erase: notice: {count(len(looked.damaged), 'damaged file')}, not searched: {say(looked.damaged)}")
         history = store.history()
-        versions = holders({**history, "now": ("", current)}, found, places)
+        versions, unlisted = holders({**history, "now": ("", current)}, found, places)
         now = versions.pop("now", [])
         for commit, paths in versions.items():
             print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(paths)}")
+        if unlisted:
+            print(
+                f"erase: notice: {count(unlisted, 'version')} not told by name: their lists of files are nowhere here"
+            )
         rows = sum(finding.rows for finding in found.values())
         print(f"erase: {count(len(found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}")
         here = now + in_workspace(names)
@@ -200,23 +225,40 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
     named_in_git(user)
 
 
+def nothing_there(place: str, user: str) -> PipelineError:
+    return PipelineError(
+        f"the {place} holds no file at all",
+        where=".dvc/config",
+        expected="a remote with versions in it; one that is gone, or whose folder is misspelt, looks the same",
+        next_step="check dvc remote list; for one to which nothing was ever pushed: dvc remote remove NAME, or "
+        f"python -m stages.erase {user} --local-only",
+    )
+
+
 def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
     """Look again, at everything; DataError if the id is still somewhere."""
-    found, looked, hidden = look(places, names)
-    left = [name for finding in found.values() for name in finding.places.values()] + in_workspace(names)
+    after = look(places, names)
+    left = [name for finding in after.found.values() for name in finding.places.values()] + in_workspace(names)
     if left:
         raise DataError(
             f"{user} is still in {say(left)}",
-            where=", ".join(looked),
+            where=", ".join(after.looked),
             expected="the id nowhere",
             next_step="the same command again; for copies of experiments: dvc exp remove --all-commits, dvc exp clean",
         )
-    scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in looked.items())
+    if after.damaged:
+        raise DataError(
+            f"{count(len(after.damaged), 'damaged file')} may still hold {user}: {say(after.damaged)}",
+            where=", ".join(after.looked),
+            expected="files that can be searched; in all others the id is nowhere",
+            next_step="delete these files, which no version can use, then the same command again",
+        )
+    scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in after.looked.items())
     print(f"erase: proof: {user} is in none of {scanned}, and not in {', '.join(WORKSPACE)}")
-    if hidden:
+    if after.other_key:
         print(
-            f"erase: but {count(hidden, 'file')} with pseudonyms of other keys, and tables made of them, could not be "
-            f"searched; next: the same command with {pseudonym.KEY} set, once for each key that was used"
+            f"erase: but {count(after.other_key, 'file')} with pseudonyms of other keys, and tables made of them, "
+            f"could not be searched; next: the same command with {pseudonym.KEY} set, once for each key that was used"
         )
 
 
@@ -227,7 +269,7 @@ def named_in_git(user: str) -> None:
         print(f"erase: notice: Git's history names the id (git log --all -S{user}); deleting that is up to you")
 
 
-def say(paths: list[str]) -> str:
+def say(paths: Sequence[str]) -> str:
     return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
 
 

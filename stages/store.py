@@ -80,10 +80,10 @@ def cache(repo: Repo) -> Place:
     return Place("cache", odb.fs, _root(odb.path), True)
 
 
-def remote(repo: Repo) -> Place:
-    """The default remote. Raises PipelineError when none is configured."""
+def remote(repo: Repo, name: str | None = None) -> Place:
+    """The remote of this name, or the default one. Raises PipelineError when it is not configured."""
     try:
-        odb = repo.cloud.get_remote_odb(None, "look")
+        odb = repo.cloud.get_remote_odb(name, "look")
     except (NoRemoteError, DvcException) as error:
         raise PipelineError(
             "no remote is configured" if isinstance(error, NoRemoteError) else " ".join(str(error).split()),
@@ -91,8 +91,15 @@ def remote(repo: Repo) -> Place:
             expected="a default remote",
             next_step="make remote URL=s3://BUCKET/FOLDER, then dvc push",
         ) from None
-    url = repo.config["remote"][repo.config["core"]["remote"]]["url"]
+    url = repo.config["remote"][name or repo.config["core"]["remote"]]["url"]
     return Place(f"remote {url}", odb.fs, _root(odb.path), False)
+
+
+def remotes(repo: Repo) -> list[Place]:
+    """Every remote that is configured, the default one first. Raises what `remote` raises."""
+    default = repo.config["core"].get("remote")
+    others = [remote(repo, name) for name in repo.config["remote"] if name != default]
+    return others if others and not default else [remote(repo), *others]
 
 
 def _root(objects: str) -> str:
@@ -126,14 +133,17 @@ def outs(lock: str) -> dict[str, str]:
 
 
 def expand(path: str, md5: str, places: Sequence[tuple[Place, dict[str, str]]]) -> dict[str, str] | None:
-    """The files of an output and their MD5s; None when its list is in none of the places."""
+    """The files of an output and their MD5s; None when its list is in none of the places, or damaged."""
     if not md5.endswith(".dir"):
         return {path: md5}
     for place, objects in places:
         if md5 in objects:
-            with place.opened(objects[md5]) as file:
-                listed = json.loads(file.read_text(encoding="utf-8"))
-            return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
+            try:
+                with place.opened(objects[md5]) as file:
+                    listed = json.loads(file.read_text(encoding="utf-8"))
+                return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
+            except (ValueError, TypeError, KeyError):
+                continue
     return None
 
 
@@ -150,9 +160,12 @@ def git(*arguments: str) -> str:
 
 
 def history() -> dict[str, tuple[str, str]]:
-    """Every commit of every branch, tag, stash and experiment that changed dvc.lock: its day, and the lock's text."""
+    """Every commit that changed dvc.lock: its day, and the lock's text.
+
+    Of every branch, tag, stash and experiment, and those that only Git's reflog still knows.
+    """
     found = {}
-    for line in git("log", "--all", "--full-history", "--format=%H %cs", "--", "dvc.lock").splitlines():
+    for line in git("log", "--all", "--reflog", "--full-history", "--format=%H %cs", "--", "dvc.lock").splitlines():
         commit, day = line.split()
         if git("ls-tree", "--name-only", commit, "dvc.lock"):
             found[commit] = day, git("show", f"{commit}:dvc.lock")

@@ -435,6 +435,20 @@ def test_the_failing_cells_are_never_in_git_or_dvc(clone: Clone) -> None:
     assert not any(file in out for out in clone.hashes())
 
 
+def test_an_empty_dvc_lock_as_kill_may_leave_it_is_made_again(clone: Clone) -> None:
+    lock = clone.path / "dvc.lock"
+    lock.write_text("")
+    check = clone.run("python", "-m", "stages.check", ok=False)
+    assert check.returncode == 1
+    assert "git checkout -- dvc.yaml dvc.lock" in check.stdout
+    assert len(check.stdout.splitlines()) == 1
+    assert "it again" in clone.run("python", "-m", "stages.preflight").stdout
+    check = clone.run("python", "-m", "stages.check", ok=False)
+    assert (check.returncode, check.stdout) == (1, "check: there is no dvc.lock; next: dvc repro, then git commit\n")
+    clone.run("dvc", "repro")
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
 def test_two_runs_of_dvc_at_once(clone: Clone) -> None:
     """One of them does the work; the other waits or says who is at it. Then everything is up to date."""
     clone.change(("days: 90", "days: 40"))

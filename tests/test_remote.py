@@ -407,6 +407,9 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     (project.path / "params.yaml").write_text(text.replace("strategy: view", "strategy: table"))
     holding = night(project, UNTIL, "with the user")
     project.run("dvc", "push")
+    second = project.path.parent / "second remote"
+    project.run("dvc", "remote", "add", "second", str(second))
+    project.run("dvc", "push", "-r", "second")
 
     said = failing(project, "python", "-m", "stages.erase", USER_B, "--yes")
     assert f"the current snapshot still holds {USER_B}" in said
@@ -434,7 +437,9 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     again = project.run("python", "-m", "stages.erase", USER_B, "--yes").stdout
     assert "0 files with 0 rows in 0 versions" in again
 
-    everywhere = subprocess.run(["grep", "-rl", USER_B, project.path / "data", project.path / ".dvc"], check=False)
+    folders = [project.path / "data", project.path / ".dvc", second]
+    assert list(second.rglob("*.dir"))
+    everywhere = subprocess.run(["grep", "-rl", USER_B, *folders], check=False)
     assert everywhere.returncode == 1
     assert bytes_of(project) == current
     other = copy_of(project, "elsewhere")
@@ -452,6 +457,44 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     assert (other.path.parent / "spared").read_bytes() == current[spared]
     lost = failing(other, "dvc", "pull")
     assert "missing" in lost.lower()
+
+
+def test_what_erase_can_not_search_is_no_proof(project: Clone, scratch: Path) -> None:
+    """A remote that is gone, and a damaged file in the cache."""
+    erase = ["python", "-m", "stages.erase", USER_C, "--yes"]
+    project.run("dvc", "remote", "add", "-d", "storage", str(scratch / "gone"))
+    for command in (erase, erase[:-1]):
+        said = failing(project, *command)
+        assert f"the remote {scratch / 'gone'} holds no file at all" in said
+        assert "--local-only" in said
+    project.run("dvc", "push")
+    cached = next(
+        file
+        for file in (project.path / ".dvc/cache/files").rglob("*")
+        if file.is_file() and file.read_bytes()[:4] == b"PAR1"
+    )
+    whole = cached.read_bytes()
+    cached.chmod(0o644)
+    cached.write_bytes(whole[:100])
+    assert "proof: " in project.run(*erase).stdout  # the remote has it whole
+    said = failing(project, *erase, "--local-only")
+    assert "1 damaged file, not searched" in said
+    assert f"1 damaged file may still hold {USER_C}" in said
+    assert cached.name in said
+
+
+def test_versions_of_every_stash_and_of_the_reflog_are_known(project: Clone) -> None:
+    def versions() -> int:
+        return int(project.run("python", "-c", "from stages import store; print(len(store.history()))").stdout)
+
+    before, lock = versions(), project.path / "dvc.lock"
+    for n in range(2):
+        lock.write_text(f"{project.text('dvc.lock')}# {n}\n")
+        project.run("git", "stash")
+    lock.write_text(f"{project.text('dvc.lock')}# amended away\n")
+    commit(project, "to be lost")
+    project.run("git", "reset", "--hard", "HEAD~1")
+    assert versions() == before + 3
 
 
 @pytest.mark.parametrize("user", ["x", "c" * 25 + "'; DROP TABLE x", "$(touch pwned)", USER_A + "\n"])

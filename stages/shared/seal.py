@@ -77,7 +77,8 @@ def sealed_days(root: Path) -> dict[date, Sealed]:
                 f"the file {day_path(root, day)} is damaged: its bytes are not those of its checksum",
                 where=str(day_path(root, day)),
                 expected="the file that the stage before wrote, unaltered",
-                next_step=f"dvc checkout --force {root}, or dvc repro",
+                # Not dvc checkout alone: to DVC a file of the same size and time is the same file.
+                next_step=f"rm {day_path(root, day)} && dvc checkout {root}, or dvc repro --force",
             )
         days[day] = found
     return days
