@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from schemas.contract import NAMES, arrow_schema
 from stages.shared import params, pseudonym, seal
 from stages.shared.errors import DataError, run
-from stages.shared.layout import day_path, literal, read_report, replacing, sha256, write_report
+from stages.shared.layout import day_path, listed, read_report, replacing, sha256, write_report
 from stages.shared.parquet import DayWriter, batches, fingerprint, open_day
 from stages.shared.progress import Progress, count
 
@@ -100,16 +100,15 @@ def export_day(
 
 def quality(files: Sequence[Path]) -> dict[str, Any]:
     """What the export holds, counted by DuckDB from the files: the content of quality.json."""
-    listed = ", ".join(literal(str(file)) for file in files)
     with duckdb.connect(config={"memory_limit": "128MB", "threads": THREADS}) as connection:
-        connection.execute(f"CREATE VIEW events AS FROM read_parquet([{listed}], hive_partitioning = false)")
+        connection.execute(f"CREATE VIEW events AS FROM read_parquet({listed(files)}, hive_partitioning = false)")
         row = connection.execute(
             'SELECT count(*), count(DISTINCT "userId"), min(timestamp), max(timestamp) FROM events'
         ).fetchone()
         assert row is not None
         # From the footers: counting NULLs in eventData would read every body.
         nulls = connection.execute(
-            f"SELECT path_in_schema, sum(stats_null_count)::BIGINT FROM parquet_metadata([{listed}]) GROUP BY 1"
+            f"SELECT path_in_schema, sum(stats_null_count)::BIGINT FROM parquet_metadata({listed(files)}) GROUP BY 1"
         ).fetchall()
         types = connection.execute('SELECT "eventType", count(*) FROM events GROUP BY 1 ORDER BY 1').fetchall()
         phases = connection.execute(

@@ -18,7 +18,7 @@ from schemas.contract import NAMES, TABLE
 from stages import reconcile
 from stages.shared import memory, params, seal
 from stages.shared.errors import DataError, PipelineError, run
-from stages.shared.layout import glob, literal, replacing_file, sha256, write_report
+from stages.shared.layout import glob, listed, literal, replacing_file, sha256, write_report
 from stages.shared.progress import count
 from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
 
@@ -62,8 +62,7 @@ def build(database: Path, export: Path, strategy: str) -> None:
             connection.execute(f"CREATE TABLE {TABLE} AS {select} LIMIT 0")
             # A few files at a time, each group in a transaction of its own: what is not yet committed stays small.
             for files in groups(export):
-                listed = ", ".join(literal(str(file)) for file in files)
-                connection.execute(f"INSERT INTO {TABLE} SELECT {columns} FROM read_parquet([{listed}])")
+                connection.execute(f"INSERT INTO {TABLE} SELECT {columns} FROM read_parquet({listed(files)})")
             for name, on in INDEXES.items():
                 connection.execute(f"CREATE INDEX {name} ON {TABLE} ({on})")
         connection.execute("USE memory")

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from schemas.contract import TABLE
-from stages.shared.layout import day_path, literal, read_report
+from stages.shared.layout import day_path, listed, literal, read_report
 from stages.shared.progress import count
 
 # Leaves room for the process itself within the 350 MB that a stage may use.
@@ -37,10 +37,6 @@ def by_file(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dic
     day = "CASE WHEN timestamp::DATE::VARCHAR = event_date THEN event_date "
     day += "ELSE timestamp::DATE || ' in the file of ' || event_date END"
     return dict(connection.execute(f"SELECT {day}, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall())
-
-
-def listed(files: Sequence[Path]) -> str:
-    return "[" + ", ".join(literal(str(file)) for file in files) + "]"
 
 
 def window(days: Sequence[date]) -> str:

@@ -22,7 +22,7 @@ from schemas import contract
 from schemas.contract import arrow_schema
 from stages.shared import memory, params, seal, watermark
 from stages.shared.errors import run
-from stages.shared.layout import day_path, literal, replacing_file, sha256, write_report
+from stages.shared.layout import day_path, listed, replacing_file, sha256, write_report
 from stages.shared.parquet import DayWriter
 from stages.shared.progress import Progress, count
 from stages.validation.chunks import Piece, ahead, chunks
@@ -58,8 +58,8 @@ def duplicate_ids(raw: Path, days: Sequence[date], new: Collection[date], spill:
     }
 
     def rows(of: Collection[date]) -> str:
-        files = ", ".join(literal(str(day_path(raw, day))) for day in sorted(of))
-        return f"(SELECT id FROM read_parquet([{files}], hive_partitioning = false) WHERE id IS NOT NULL)"
+        files = listed(day_path(raw, day) for day in sorted(of))
+        return f"(SELECT id FROM read_parquet({files}, hive_partitioning = false) WHERE id IS NOT NULL)"
 
     if not new:
         return []

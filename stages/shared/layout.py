@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -34,6 +34,11 @@ def glob(root: Path) -> str:
 def literal(text: str) -> str:
     """`text` as an SQL string, for the statements of DuckDB that take no parameter."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def listed(files: Iterable[Path]) -> str:
+    """The files as an SQL list, for DuckDB's read_parquet."""
+    return "[" + ", ".join(literal(str(file)) for file in files) + "]"
 
 
 def days_in(root: Path) -> list[date]:
