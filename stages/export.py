@@ -51,13 +51,13 @@ def quarantined_rows(quarantine: Path) -> dict[date, pa.Array]:
 
 
 def origin(raw: seal.Sealed, bad: pa.Array | None, key: bytes | None) -> dict[str, str]:
-    """What decides a day's file, as its footer says it: the raw file, the rows left out, the key, the contract."""
+    """What decides a day's file, as its footer says it: the raw file, the rows left out, the key, contract and code."""
     numbers = "none" if bad is None else hashlib.sha256(repr(bad.to_pylist()).encode()).hexdigest()[:16]
     return {
         "pipeline.raw": raw.sha256,
         "pipeline.quarantined": numbers,
         "pipeline.pseudonyms": "none" if key is None else pseudonym.fingerprint(key),
-        "pipeline.contract": fingerprint(arrow_schema("export")),
+        "pipeline.contract": fingerprint("export", __file__, pseudonym.__file__),
     }
 
 

@@ -23,9 +23,8 @@ from stages.shared.errors import DataError, PinError, run
 from stages.shared.layout import PREFIX, day_path, replacing, write_report
 from stages.shared.parquet import DayWriter, fingerprint
 from stages.shared.progress import Progress, count
-from stages.source import events, postgres
+from stages.source import events, pgcopy, postgres
 from stages.source.catalog import check_contract, check_instants
-from stages.source.pgcopy import Decoder
 from stages.source.retry import retrying
 
 
@@ -83,14 +82,18 @@ def report(days: list[date], counted: Mapping[date, int]) -> dict[str, object]:
     }
 
 
-def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
-    """What decides the bytes of a day's file, as its footer says it: the pin, the user filter, the contract."""
+def origin(pin: watermark.Day, users: Sequence[str], compare_content: bool) -> dict[str, str]:
+    """What decides the bytes of a day's file, as its footer says it: the pin, the user filter, contract and code.
+
+    And whether every file's content was compared with its pin, so that one which was not does not pass for one.
+    """
     # Of the users only a digest: a file without rows of theirs shall not name them.
     chosen = hashlib.sha256("\n".join(users).encode()).hexdigest()[:16] if users else "all"
     return {
         "pipeline.pin": f"{pin.rows} rows, {pin.digest}",
         "pipeline.users": chosen,
-        "pipeline.contract": fingerprint(arrow_schema("raw")),
+        "pipeline.compared": "content" if compare_content else "rows",
+        "pipeline.contract": fingerprint("raw", events.__file__, pgcopy.__file__),
     }
 
 
@@ -136,7 +139,7 @@ def read_days(
                     writer.write(batch)
                     progress.add(batch.num_rows)
 
-                decoder = Decoder(wish.batch_size, schema, write, check_utf8)
+                decoder = pgcopy.Decoder(wish.batch_size, schema, write, check_utf8)
                 sent = events.copy_day(connection, target.schema, day, wish.user_id, decoder)
                 decoder.finish()
             check_arrived({day: sent}, {day: writer.rows}, target.name)
@@ -158,7 +161,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     everything = params.load(params_file)
     wish = everything.extract
     pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
-    origins = {day: origin(pin, wish.user_id) for day, pin in pins.items()}
+    origins = {day: origin(pin, wish.user_id, wish.compare_content) for day, pin in pins.items()}
     wanted = {day_path(out, day).parent for day in pins}
     dropped = [folder for folder in out.glob(PREFIX + "*") if folder not in wanted]
     # With a filter a file has fewer rows than the pin says; else as many, whatever its footer claims.

@@ -83,7 +83,8 @@ def groups(export: Path) -> Iterator[list[Path]]:
 
 def rules(columns: Sequence[str], quarantine: Path) -> str:
     """A digest of all that decides whether two files hold the same rows, besides the files."""
-    return memory.rules(Path(reconcile.__file__).read_bytes(), duckdb.__version__, list(columns), sha256(quarantine))
+    code = [Path(file).read_bytes() for file in (__file__, reconcile.__file__)]
+    return memory.rules(code, duckdb.__version__, list(columns), sha256(quarantine))
 
 
 def load(
@@ -119,7 +120,7 @@ def load(
                 "rows are missing, too many or not the same: " + "; ".join(differences[:3]) + more,
                 where=str(report_file),
                 expected="the same rows a day in PostgreSQL's snapshot, data/raw, data/export and DuckDB",
-                next_step="dvc checkout --force, or dvc repro --force",
+                next_step=f"rm -r {raw} {export} && dvc repro, which makes every file anew",
             )
     memory.note(compared_file, these_rules, pairs)
     # A reader keeps the file that it has open. A write-ahead log that somebody left belongs to the old file.

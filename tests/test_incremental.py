@@ -220,6 +220,39 @@ def test_two_changed_days_with_others_between_them(
     assert outputs(five) == outputs(from_nothing(five, five.root / "fresh"))
 
 
+def test_other_code_makes_every_file_anew(
+    five: Work, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistake that was in a file's making, and is mended, does not stay in it."""
+    edited = tmp_path / "edited.py"
+    edited.write_text("# another way to read a row, or to make a pseudonym")
+    for module, stage, said_ in (
+        ("stages.source.pgcopy", five.extract, "extract: kept 0, read 5"),
+        ("stages.shared.pseudonym", five.export, "export: kept 0, wrote 5"),
+    ):
+        if stage == five.export:
+            five.validate()
+        monkeypatch.setattr(f"{module}.__file__", str(edited))
+        capsys.readouterr()
+        stage()
+        assert said_ in capsys.readouterr().out
+        monkeypatch.undo()
+
+
+def test_contents_are_compared_from_the_day_on_that_one_asks_for_it(db: Database, five: Work) -> None:
+    """Also those of files that a run before read without comparing."""
+    shutil.rmtree(five.raw)
+    db.run("UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp::date = '2025-10-25'")
+    five.extract()
+    five.set(extract__compare_content=True)
+    with pytest.raises(PinError, match="2025-10-25: 3 rows as pinned, but of other content"):
+        five.extract()
+    five.refresh()
+    run(five)
+    five.extract()
+    assert outputs(five) == outputs(from_nothing(five, five.root / "fresh"))
+
+
 def test_the_night_after(db: Database, five: Work, capsys: pytest.CaptureFixture[str]) -> None:
     db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
     five.refresh(UNTIL + timedelta(days=1))

@@ -46,10 +46,11 @@ def days_in(root: Path) -> list[date]:
     days = []
     for entry in sorted(root.iterdir()) if root.is_dir() else []:
         try:
-            days.append(date.fromisoformat(entry.name.removeprefix(PREFIX)))
+            day = date.fromisoformat(entry.name.removeprefix(PREFIX))
         except ValueError:
             raise _foreign(entry) from None
-        if not entry.name.startswith(PREFIX) or [part.name for part in entry.iterdir()] != [PART]:
+        days.append(day)
+        if entry.name != f"{PREFIX}{day}" or [part.name for part in entry.iterdir()] != [PART]:
             raise _foreign(entry)
     return days
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import date
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.contract import ORDER
+from schemas.contract import ORDER, arrow_schema
 from stages.shared import seal
 from stages.shared.errors import DataError
 from stages.shared.layout import day_path
@@ -26,16 +28,19 @@ from stages.shared.layout import day_path
 ROW_GROUP_ROWS = 16_384
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 
-# To be raised when a change of this module gives other bytes for the same rows, so that files of before are not kept.
-FORMAT = 1
-
 # A dictionary of unique values is built in vain and thrown away.
 _UNIQUE = {"id", "eventData", "timestamp"}
 
 
-def fingerprint(schema: pa.Schema) -> str:
-    """What, besides the rows, decides the bytes of a file: columns, types, order, row groups and the library."""
-    decides = [FORMAT, pa.__version__, schema.to_string(), list(ORDER), ROW_GROUP_ROWS, ROW_GROUP_BYTES]
+@cache
+def fingerprint(layer: Literal["raw", "export"], *code: str) -> str:
+    """What, besides the rows, decides the bytes of a file: columns, order, row groups, the library, this module.
+
+    `code` names the other modules that do, by their files; a change of their text makes every file anew, since nobody
+    can tell whether the rows would come out the same.
+    """
+    texts = [Path(file).read_bytes() for file in (__file__, *code)]
+    decides = [pa.__version__, arrow_schema(layer).to_string(), list(ORDER), texts]
     return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
 
 

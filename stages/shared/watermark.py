@@ -106,7 +106,9 @@ def load(path: Path) -> Watermark:
         try:
             day = date.fromisoformat(key)
         except (TypeError, ValueError):
-            raise _broken(path, f"days.{key}", key, "a quoted date such as '2025-10-27'") from None
+            day = date.min
+        if str(day) != key:  # Python also takes 20251027 and 2025-W44-1
+            raise _broken(path, f"days.{key}", key, "a quoted date such as '2025-10-27'")
         rows = entry.get("rows") if isinstance(entry, dict) else None
         digest = entry.get("digest") if isinstance(entry, dict) else None
         if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
