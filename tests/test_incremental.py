@@ -233,13 +233,13 @@ def test_other_code_makes_every_file_anew(
     ):
         if stage == five.export:
             five.validate()
-        monkeypatch.setattr(f"{module}.__file__", str(edited))
-        parquet.fingerprint.cache_clear()
         capsys.readouterr()
-        stage()
-        assert said_ in capsys.readouterr().out
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            patch.setattr(f"{module}.__file__", str(edited))
+            parquet.fingerprint.cache_clear()
+            stage()
         parquet.fingerprint.cache_clear()
+        assert said_ in capsys.readouterr().out
 
 
 def test_contents_are_compared_from_the_day_on_that_one_asks_for_it(db: Database, five: Work) -> None:
