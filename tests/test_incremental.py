@@ -70,7 +70,7 @@ STEPS = st.sampled_from(
 def step(name: str, db: Database, work: Work, chance: random.Random) -> None:
     day = UNTIL - timedelta(days=chance.randint(0, 4))
     some = f"(SELECT id FROM behavioral_events ORDER BY md5(id || '{chance.random()}') LIMIT {chance.randint(1, 4)})"
-    files = [file for root in (work.raw, work.out) for file in sorted(root.rglob("*.parquet"))]
+    files = [file for root in (work.raw, work.out) for file in sorted(root.rglob("part-0.parquet"))]
     if name == "insert":
         users, scores = [USER_A, USER_B], [50, 50, 50, 999]  # 999 goes to quarantine
         stamps = [f"{day} {chance.randint(0, 23):02}:00:00.{chance.randint(0, 999):03}" for _ in range(5)]
