@@ -82,17 +82,13 @@ def report(days: list[date], counted: Mapping[date, int]) -> dict[str, object]:
     }
 
 
-def origin(pin: watermark.Day, users: Sequence[str], compare_content: bool) -> dict[str, str]:
-    """What decides the bytes of a day's file, as its footer says it: the pin, the user filter, contract and code.
-
-    And whether every file's content was compared with its pin, so that one which was not does not pass for one.
-    """
+def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
+    """What decides the bytes of a day's file, as its footer says it: the pin, the user filter, contract and code."""
     # Of the users only a digest: a file without rows of theirs shall not name them.
     chosen = hashlib.sha256("\n".join(users).encode()).hexdigest()[:16] if users else "all"
     return {
-        "pipeline.pin": f"{pin.rows} rows, {pin.digest}",
+        "pipeline.pin": str(pin),
         "pipeline.users": chosen,
-        "pipeline.compared": "content" if compare_content else "rows",
         "pipeline.contract": fingerprint("raw", events.__file__, pgcopy.__file__),
     }
 
@@ -103,11 +99,11 @@ def read_days(
     pins: Mapping[date, watermark.Day],
     origins: Mapping[date, Mapping[str, str]],
     staging: Path,
-    compare_content: bool,
 ) -> dict[date, int]:
     """Write the files of the days in `pins` under `staging`; returns PostgreSQL's count for each, after the filter.
 
-    The rows of each day are counted against its pin and, with `compare_content`, so is their digest. Raises what
+    The rows of each day are counted against its pin. Whether they are those that were pinned, validate finds out from
+    the file; but not from one of some users only, so with a filter the digests are compared here. Raises what
     check_contract, check_pins and check_arrived raise, and SourceError.
     """
     schema, days = arrow_schema("raw"), list(pins)
@@ -121,14 +117,14 @@ def read_days(
             check_pins(pins, {day: watermark.Day(rows, pins[day].digest) for day, (rows, _) in found.items()}, target)
             return {day: chosen for day, (_, chosen) in found.items()}
 
-        check_utf8 = True
+        encoding = ""
 
         def before(connection: sa.Connection) -> dict[date, int]:
-            nonlocal check_utf8
+            nonlocal encoding
             for notice in check_contract(connection, target):
                 print(f"extract: notice: {notice}", file=sys.stderr)
             check_instants(connection, target, wish.user_id)
-            check_utf8 = not events.promises_utf8(connection)
+            encoding = events.encoding(connection)
             # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
             return counts(connection) if wish.user_id else {}
 
@@ -139,15 +135,16 @@ def read_days(
                     writer.write(batch)
                     progress.add(batch.num_rows)
 
-                decoder = pgcopy.Decoder(wish.batch_size, schema, write, check_utf8)
+                # PostgreSQL checks or converts every text, but for a database that does not know its encoding.
+                decoder = pgcopy.Decoder(wish.batch_size, schema, write, check_utf8=encoding == "SQL_ASCII")
                 sent = events.copy_day(connection, target.schema, day, wish.user_id, decoder)
                 decoder.finish()
             check_arrived({day: sent}, {day: writer.rows}, target.name)
             if not wish.user_id and sent != pins[day].rows:
                 counts(connection)  # the source moved, or
                 check_arrived({day: pins[day].rows}, {day: sent}, target.name)  # the COPY was short
-            if compare_content:
-                now = watermark.Day(*events.day_digest(connection, target.schema, day))
+            if wish.user_id:
+                now = watermark.Day(*events.day_digest(connection, target.schema, day, encoding))
                 check_pins({day: pins[day]}, {day: now}, target)
             return sent
 
@@ -161,7 +158,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     everything = params.load(params_file)
     wish = everything.extract
     pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
-    origins = {day: origin(pin, wish.user_id, wish.compare_content) for day, pin in pins.items()}
+    origins = {day: origin(pin, wish.user_id) for day, pin in pins.items()}
     wanted = {day_path(out, day).parent for day in pins}
     dropped = [folder for folder in out.glob(PREFIX + "*") if folder not in wanted]
     # With a filter a file has fewer rows than the pin says; else as many, whatever its footer claims.
@@ -170,8 +167,7 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     with replacing(out, kept) as staging:
 
         def read() -> dict[date, int]:
-            # Digests of all days make the reading about a sixth longer; those of the few that changed cost nothing.
-            return read_days(everything.source, wish, to_read, origins, staging, wish.compare_content or bool(kept))
+            return read_days(everything.source, wish, to_read, origins, staging)
 
         counted = kept | (retrying("extract", everything.source, read) if to_read else {})
     write_report(report_file, report(list(pins), counted))

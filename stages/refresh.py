@@ -56,13 +56,17 @@ def moved(old: Watermark | None, new: Watermark) -> list[str]:
 def look(target: postgres.Target, days: Sequence[date], workers: int, users: Sequence[str]) -> dict[date, Day]:
     """Rows and digest of each day, all in one snapshot. Raises what check_contract and check_instants raise."""
 
+    encoding = ""
+
     def check(connection: sa.Connection) -> None:
+        nonlocal encoding
         for notice in check_contract(connection, target):
             print(f"refresh: notice: {notice}", file=sys.stderr)
         check_instants(connection, target, users)
+        encoding = events.encoding(connection)
 
     def digest(connection: sa.Connection, day: date) -> Day:
-        pin = Day(*events.day_digest(connection, target.schema, day))
+        pin = Day(*events.day_digest(connection, target.schema, day, encoding))
         progress.add(1)
         return pin
 

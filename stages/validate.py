@@ -1,4 +1,4 @@
-"""Prove that every row of data/raw obeys the contract, before anything is published.
+"""Prove that data/raw holds the rows that were pinned and that each obeys the contract, before anything is published.
 
 Reads data/raw in batches; writes validation.json, the failing cases (local only) and, in quarantine mode, the failing
 rows to data/quarantine. Checks everything before it fails; every count is exact. A day whose file passed the same
@@ -20,11 +20,12 @@ import pyarrow
 
 from schemas import contract
 from schemas.contract import arrow_schema
-from stages.shared import memory, params, seal, watermark
+from stages.shared import digest, memory, params, seal, watermark
 from stages.shared.errors import run
 from stages.shared.layout import day_path, listed, replacing_file, sha256, write_report
 from stages.shared.parquet import DayWriter
 from stages.shared.progress import Progress, count
+from stages.validation import pins
 from stages.validation.chunks import Piece, ahead, chunks
 from stages.validation.findings import Findings, invalid, show, write_cases
 
@@ -37,10 +38,10 @@ QUARANTINE_FIELDS = [
 
 
 def rules(phases: Sequence[str]) -> str:
-    """A digest of all that decides whether a row passes: the checks' code, the libraries, the params."""
+    """A checksum of all that decides whether a day passes: the checks' code, the libraries, the params."""
     libraries = [metadata.version(name) for name in ("pandera", "pandas", "pyarrow", "duckdb")]
     folder = Path(contract.__file__).parent
-    files = [folder / "behavioral_events.py", folder / "contract.py", Path(__file__)]
+    files = [folder / "behavioral_events.py", folder / "contract.py", Path(__file__), Path(digest.__file__)]
     files += sorted((Path(__file__).parent / "validation").glob("*.py"))
     return memory.rules(libraries, list(phases), [file.read_bytes() for file in files])
 
@@ -97,8 +98,10 @@ def validate(
     these_rules = rules(wish.validate.experiment_phases)
     passed = memory.recall(passed_file, these_rules)
     known = [day for day in files if files[day].sha256 == passed.get(day)]
+    unknown = files.keys() - set(known)
     with ThreadPoolExecutor(1) as pool, replacing_file(quarantine) as new:
-        twice = pool.submit(duplicate_ids, raw, list(files), files.keys() - set(known), new.parent / "spill")
+        twice = pool.submit(duplicate_ids, raw, list(files), unknown, new.parent / "spill")
+        moved = pool.submit(pins.not_as_pinned, raw, files, unknown)
 
         # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
         from schemas.behavioral_events import build_schema
@@ -118,6 +121,7 @@ def validate(
                 for piece, why in zip(pieces, reasons, strict=False):
                     writer.write(quarantined(piece, why))
                 progress.add(sum(piece.batch.num_rows for piece in pieces))
+        pins.check(raw, moved.result())
         write_report(report_file, findings.report(wish.validate.mode, seal.digest_of(files), sha256(new)))
         write_cases(findings, failures_file)
         clean = {day: files[day].sha256 for day in files if day not in findings.failed_days}

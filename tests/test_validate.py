@@ -169,13 +169,13 @@ def test_phases_are_a_param(db: Database, work: Work) -> None:
 
 
 def test_json_that_no_database_would_give_is_found(db: Database, work: Work) -> None:
-    """A raw file that somebody made: the type is right, the text is no JSON."""
+    """A raw file that somebody made: the type is right, the text is no JSON. (Its footer speaks of some users only.)"""
     db.insert(event(), event())
     prepare(work)
     path = sorted(work.raw.glob("*/*.parquet"))[-1]
     table = pq.read_table(path)
     broken = table.set_column(3, table.schema.field(3), [["{", "[1,]"]])
-    with DayWriter(path, table.schema, {}) as writer:
+    with DayWriter(path, table.schema, {"pipeline.users": "some"}) as writer:
         writer.write(broken.combine_chunks().to_batches()[0])
     with pytest.raises(RowsInvalidError, match=r"eventData\.json_valid \(2\)"):
         work.validate()

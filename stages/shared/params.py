@@ -26,7 +26,6 @@ class Extract:
     user_id: tuple[str, ...]  # empty: every user
     batch_size: int
     workers: int
-    compare_content: bool
 
 
 @dataclass(frozen=True)
@@ -188,7 +187,6 @@ def load(path: Path = Path("params.yaml")) -> Params:
             user_id=_users(path, "extract.user_id", extract["user_id"]),
             batch_size=_integer(path, "extract.batch_size", extract["batch_size"], 1, 10_000_000),
             workers=_integer(path, "extract.workers", extract["workers"], 1, MAX_WORKERS),
-            compare_content=_flag(path, "extract.compare_content", extract["compare_content"]),
         ),
         validate=Validate(
             mode=_choice(path, "validate.mode", validate["mode"], get_args(Mode)),

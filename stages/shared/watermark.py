@@ -24,10 +24,13 @@ FIRST_YEAR = 6
 
 @dataclass(frozen=True)
 class Day:
-    """The rows of one UTC day and the sum of their 64-bit record hashes, as 16 hex digits."""
+    """The rows of one UTC day and the digest of their content (stages/shared/digest.py)."""
 
     rows: int
     digest: str
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, {self.digest}"
 
 
 @dataclass(frozen=True)

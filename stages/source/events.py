@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from schemas.contract import COLUMNS, NAMES, ORDER, TABLE, Column
+from stages.shared import digest
 from stages.shared.watermark import midnight
 from stages.source.postgres import driver
 
@@ -76,26 +77,17 @@ def day_counts(
     return {day: found.get(day, (0, 0)) for day in days}
 
 
-def day_digest(connection: sa.Connection, schema: str, day: date) -> tuple[int, str]:
-    """Rows of one day and the sum of their 64-bit hashes (modulo 2^64) as 16 hex digits.
-
-    The hash is made of PostgreSQL's own (hash_record_extended, 14 or later), the same on a replica, a restored backup
-    and another major version. Enums are hashed as text, because an enum's value is an object id; jsonb as text, because
-    its own hash takes 1.0 and 1.00 for the same, which the export does not; texts byte by byte, because a collation may
-    take a and A for the same. A record's hash is linear in those of its columns, so that in a sum of it two rows could
-    exchange a value unseen: it is only the seed of another hash, which is not. A sum, because in an XOR two rows that
-    are the same would cancel out.
-    """
-    columns = ", ".join(
-        f'"{c.name}"' if c.kind in ("int", "timestamp") else f'"{c.name}"::text COLLATE "C"' for c in COLUMNS
-    )
-    place = _quoted(schema).replace(":", "\\:") + "." + TABLE  # a colon would begin a parameter
-    query = sa.text(
-        f"SELECT count(*), sum(hashtextextended('' COLLATE \"C\", hash_record_extended(row({columns}), 0))) "
-        f"FROM {place} WHERE timestamp >= :begin AND timestamp < :end"
-    )
-    row = connection.execute(query, {"begin": midnight(day), "end": midnight(day + timedelta(days=1))}).one()
-    return row[0], f"{int(row[1] or 0) & 0xFFFF_FFFF_FFFF_FFFF:016x}"
+def day_digest(connection: sa.Connection, schema: str, day: date, encoding: str) -> tuple[int, str]:
+    """Rows of one day and the digest of their content (stages/shared/digest.py), of a database in `encoding`."""
+    # In another encoding a text has other bytes; those of SQL_ASCII can't be converted, and are UTF-8 or refused.
+    convert = "{}" if encoding in ("UTF8", "SQL_ASCII") else "convert_to({}, 'UTF8')"
+    text = digest.row_text("(date_part('epoch', {}) * 1000)::bigint", f"octet_length({convert})")
+    row = connection.exec_driver_sql(
+        f"SELECT count(*), sum(('x' || right(md5({convert.format(text)}), 16))::bit(64)::bigint) "
+        f"FROM {_quoted(schema).replace('%', '%%')}.{TABLE} WHERE timestamp >= %(begin)s AND timestamp < %(end)s",
+        {"begin": midnight(day), "end": midnight(day + timedelta(days=1))},
+    ).one()
+    return row[0], digest.hexadecimal(row[1])
 
 
 def timeless(connection: sa.Connection, schema: str, users: Sequence[str], limit: int) -> list[tuple[str, str]]:
@@ -121,6 +113,6 @@ def copy_day(connection: sa.Connection, schema: str, day: date, users: tuple[str
         return int(cursor.rowcount)
 
 
-def promises_utf8(connection: sa.Connection) -> bool:
-    """Whether what the server sends is UTF-8: it checked or converts every text, but for a SQL_ASCII database's."""
-    return bool(connection.scalar(sa.text("SELECT current_setting('server_encoding') <> 'SQL_ASCII'")))
+def encoding(connection: sa.Connection) -> str:
+    """How the database stores its texts: UTF8, LATIN1 and so on; SQL_ASCII for one that does not know."""
+    return str(connection.scalar(sa.text("SELECT current_setting('server_encoding')")))

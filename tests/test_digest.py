@@ -1,0 +1,143 @@
+"""A day's digest: PostgreSQL, DuckDB and Python come to the same; other rows have another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from schemas.contract import COLUMNS
+from stages.shared import watermark
+from stages.shared.errors import DataError
+from stages.shared.layout import day_path
+from stages.validation import pins
+from tests.conftest import ROOT, UNTIL, USER_B, Database, Work, event
+from tests.nasty import nasty_rows, rows
+
+DAYS = [UNTIL - timedelta(days=2), UNTIL - timedelta(days=1)]
+
+
+def in_python(found: list[tuple[Any, ...]]) -> str:
+    """The digest of these rows, after its description: stages/shared/digest.py."""
+    total = 0
+    for row in found:
+        kinds: dict[str, list[Any]] = {kind: [] for kind in ("timestamp", "int", "text", "enum", "json")}
+        for column, value in zip(COLUMNS, row, strict=True):
+            kinds[column.kind].append(value)
+        words: list[Any] = [sum(1 << n for n, value in enumerate(row) if value is None)]
+        words += [round(instant.replace(tzinfo=UTC).timestamp() * 1000) for instant in kinds["timestamp"]]
+        words += kinds["int"]
+        words += [None if text is None else len(text.encode()) for text in kinds["text"]]
+        words += kinds["enum"] + kinds["text"] + kinds["json"]
+        text = "\x1f".join(str(word) for word in words if word is not None)
+        total += int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[16:], 16)
+    return f"{total % 2**64:016x}"
+
+
+def agree(db: Database, work: Work) -> dict[date, str]:
+    """The digests of all days, after every way to them led to the same."""
+    work.refresh()
+    work.extract()
+    pinned = watermark.load(work.watermark).days
+    by_duckdb = pins.content([day_path(work.raw, day) for day in pinned])
+    for day, pin in pinned.items():
+        mine = [row for row in db.rows() if row[4].date() == day]
+        assert (pin.rows, pin.digest) == (len(mine), in_python(mine))
+        assert by_duckdb.get(str(day_path(work.raw, day)), watermark.Day(0, "0" * 16)) == pin
+    return {day: pin.digest for day, pin in pinned.items()}
+
+
+@pytest.fixture
+def two_days(work: Work) -> Work:
+    work.set(extract__days=2)
+    return work
+
+
+def test_nasty_rows(db: Database, two_days: Work) -> None:
+    db.insert(*nasty_rows())
+    agree(db, two_days)
+
+
+def test_rows_without_values_and_the_same_row_twice(db: Database, two_days: Work) -> None:
+    db.run("ALTER TABLE behavioral_events DROP CONSTRAINT behavioral_events_pkey")
+    nullable = [column.name for column in COLUMNS if column.name != "timestamp"]
+    for name in nullable:
+        db.run(f'ALTER TABLE behavioral_events ALTER "{name}" DROP NOT NULL')
+    db.insert(*(event(**{name: None}) for name in nullable), event(**dict.fromkeys(nullable)), *[event(id="1")] * 3)
+    assert agree(db, two_days)[DAYS[0]] == "0" * 16
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(rows(), max_size=8))
+def test_any_rows(db: Database, two_days: Work, some: list[dict[str, Any]]) -> None:
+    db.run("TRUNCATE behavioral_events")
+    if some:
+        db.insert(*some)
+    agree(db, two_days)
+
+
+NEIGHBOURS = [
+    {"contentType": "a", "difficultyLevel": "b\x1fc"},
+    {"contentType": "a\x1fb", "difficultyLevel": "c"},
+    {"contentType": "ab", "difficultyLevel": "c"},
+    {"contentType": None, "difficultyLevel": "a\x1fb\x1fc"},
+    {"contentType": "", "difficultyLevel": "a\x1fb\x1fc"},
+    {"contentType": None, "difficultyLevel": None},
+    {"contentType": "", "difficultyLevel": None},
+    {"contentType": None, "difficultyLevel": ""},
+    {"dayOfWeek": 1, "timeOfDay": None},
+    {"dayOfWeek": None, "timeOfDay": 1},
+    {"dayOfWeek": 1, "timeOfDay": 1},
+    {"dayOfWeek": 11, "timeOfDay": None},
+]
+
+
+def test_neighbours_pass_nothing_to_each_other_unseen(db: Database, two_days: Work) -> None:
+    seen = set()
+    for values in NEIGHBOURS:
+        db.run("TRUNCATE behavioral_events")
+        db.insert(event(id="c" + "1" * 24, **values))
+        seen.add(agree(db, two_days)[DAYS[1]])
+    assert len(seen) == len(NEIGHBOURS)
+
+
+@pytest.fixture
+def encoded(db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Database]:
+    """A database that stores its texts in another encoding."""
+
+    def create(encoding: str) -> Database:
+        name = f"{db.name}_{encoding.lower()}"
+        db.run(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
+        other = Database({**db.where, "client_encoding": "utf8"}, name)
+        other.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        monkeypatch.setenv("DATABASE_URL", other.url())
+        return other
+
+    return create
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("LATIN1", "é ß ÿ"), ("EUC_JP", "日本語"), ("SQL_ASCII", "é 日本語 🧠")]
+)
+def test_a_database_in_another_encoding(
+    encoded: Callable[[str], Database], two_days: Work, encoding: str, text: str
+) -> None:
+    other = encoded(encoding)
+    other.insert(event(contentType=text, eventData=f'{{"{text}": 1}}'), event(userId=USER_B, difficultyLevel=text))
+    agree(other, two_days)
+    two_days.validate()
+    assert text in str(other.rows())
+
+
+def test_bytes_of_no_known_encoding(encoded: Callable[[str], Database], two_days: Work) -> None:
+    other = encoded("SQL_ASCII")
+    other.insert(event())
+    other.run("UPDATE behavioral_events SET \"contentType\" = E'\\xe9'")
+    two_days.refresh()
+    with pytest.raises(DataError, match="can't give a value: invalid byte sequence"):
+        two_days.extract()
