@@ -219,6 +219,7 @@ def forget(copy: Path) -> None:
 
 # What a stage would keep or skip thanks to an earlier run.
 UNMAKE = {
+    "refresh": "data/.looked.json",
     "extract": "data/raw",
     "validate": "data/.passed.json",
     "export": "data/export",
@@ -256,7 +257,7 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
         *nothing_to_do * NO_OPS,
         Step(IMPORTING, repro, folder / "importing", partial(change, folder / "importing"), "Running stage 's3'"),
         Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
-        Step(REFRESH, refresh, copy, expect="nothing moved"),
+        Step(REFRESH, refresh, copy, partial(unmake, copy, "refresh"), "nothing moved"),
         *(Step(name, [*PYTHON_M, f"stages.{name}"], copy, partial(unmake, copy, name)) for name in STAGES),
         Step(TABLE_LOAD, [*PYTHON_M, "stages.load", *into_table], copy),
     ]

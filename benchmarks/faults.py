@@ -158,7 +158,7 @@ def record(lab: Lab, fault: Fault, code: int, said: str) -> None:
     left = [
         path
         for path in (lab.folder / "data").rglob(".*")
-        if path.name not in (".times", ".passed.json", ".compared.json")
+        if path.name not in (".times", ".passed.json", ".compared.json", ".looked.json")
     ]
     if left:
         fault.unclear.append(f"left behind: {left[0]}")

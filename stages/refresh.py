@@ -1,24 +1,27 @@
 """Look at the source and rewrite watermark.yaml; say what moved since the last look.
 
 The only command that reads the clock: by default the window ends at today's midnight in UTC (on the embedded sample,
-whose clock stands still, at 2025-10-28). Reads the source; writes watermark.yaml and nothing else.
+whose clock stands still, at 2025-10-28). Reads the source and writes watermark.yaml. A day whose rows are older than an
+earlier look is not hashed again; what that look found is noted in a local file that may be lost.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from stages.shared import params, watermark
+from stages.shared import digest, memory, params, watermark
 from stages.shared.errors import ParamsError, run
 from stages.shared.progress import Progress, count
 from stages.shared.watermark import Day, Watermark
-from stages.source import events, postgres
+from stages.source import events, horizon, postgres
 from stages.source.catalog import check_contract, check_instants
 from stages.source.retry import retrying
 
@@ -53,26 +56,61 @@ def moved(old: Watermark | None, new: Watermark) -> list[str]:
     ]
 
 
-def look(target: postgres.Target, days: Sequence[date], workers: int, users: Sequence[str]) -> dict[date, Day]:
-    """Rows and digest of each day, all in one snapshot. Raises what check_contract and check_instants raise."""
+def look(
+    target: postgres.Target, days: Sequence[date], workers: int, users: Sequence[str], looked_file: Path
+) -> dict[date, Day]:
+    """Rows and digest of each day, all in one snapshot. Raises what check_contract and check_instants raise.
 
-    encoding = ""
+    Where the note `looked_file` has the day, and no row of it is newer than the note, what it says holds still.
+    """
+    encoding, now = "", horizon.Horizon(0, 0, "")
+    noted: Mapping[date, Noted] = {}
 
-    def check(connection: sa.Connection) -> None:
-        nonlocal encoding
+    def first(connection: sa.Connection) -> None:
+        nonlocal encoding, now, noted
         for notice in check_contract(connection, target):
             print(f"refresh: notice: {notice}", file=sys.stderr)
         check_instants(connection, target, users)
-        encoding = events.encoding(connection)
+        encoding, now = events.encoding(connection), horizon.look(connection, target)
+        noted = recall(looked_file, now)
 
-    def digest(connection: sa.Connection, day: date) -> Day:
-        pin = Day(*events.day_digest(connection, target.schema, day, encoding))
+    def pin(connection: sa.Connection, day: date) -> Day:
+        was = noted.get(day)
+        if was and horizon.rows_all_older(connection, target.schema, day, was.horizon) == was.pin.rows:
+            found = was.pin
+        else:
+            found = Day(*events.day_digest(connection, target.schema, day, encoding))
         progress.add(1)
-        return pin
+        return found
 
     with Progress("refresh", "days", len(days)) as progress:
-        _, pins = postgres.per_day(target, days, workers, check, digest)
+        _, pins = postgres.per_day(target, days, workers, first, pin)
+    if now.witness:
+        pinned = {day: f"{now.oldest} {pin.rows} {pin.digest}" for day, pin in pins.items()}
+        memory.note(looked_file, _rules(now), pinned)
     return {day: pins[day] for day in days}
+
+
+class Noted(NamedTuple):
+    """What an earlier look found of a day, and below which transaction it knew them all."""
+
+    horizon: int
+    pin: Day
+
+
+def recall(looked_file: Path, now: horizon.Horizon) -> dict[date, Noted]:
+    """What the note of earlier looks says, if it is of the same history; empty when it is lost or can't be read."""
+    noted = {}
+    for day, text in memory.recall(looked_file, _rules(now)).items() if now.witness else ():
+        found = re.fullmatch(r"(\d+) (\d+) ([0-9a-f]{16})", str(text))
+        if found and now.reaches(int(found[1])):
+            noted[day] = Noted(int(found[1]), Day(int(found[2]), found[3]))
+    return noted
+
+
+def _rules(now: horizon.Horizon) -> str:
+    code = [Path(file).read_bytes() for file in (digest.__file__, events.__file__, horizon.__file__)]
+    return memory.rules(now.witness, code)
 
 
 def _default_until(target: postgres.Target) -> date:
@@ -83,7 +121,7 @@ def _default_until(target: postgres.Target) -> date:
     return datetime.now(UTC).date()
 
 
-def refresh(params_file: Path, watermark_file: Path, until: date | None, days: int | None) -> None:
+def refresh(params_file: Path, watermark_file: Path, looked_file: Path, until: date | None, days: int | None) -> None:
     wish = params.load(params_file)
     old = watermark.load(watermark_file) if watermark_file.exists() else None
 
@@ -94,7 +132,7 @@ def refresh(params_file: Path, watermark_file: Path, until: date | None, days: i
                 print(f"refresh: notice: {end} lies in the future; rows may still come", file=sys.stderr)
             window = watermark.window(end, days or wish.extract.days)
             print(f"refresh: looking at {count(len(window), 'day')} before {end} in {target.name}", flush=True)
-            found = Watermark(end, look(target, window, wish.extract.workers, wish.extract.user_id))
+            found = Watermark(end, look(target, window, wish.extract.workers, wish.extract.user_id, looked_file))
             if target.embedded and old is not None and old != found:
                 print("refresh: notice: DATABASE_URL is not set, so this pins the embedded sample", file=sys.stderr)
             return found
@@ -130,8 +168,12 @@ def main() -> None:
     parser.add_argument("--days", type=_days, metavar="N", help="days to pin; extract.days by default")
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
     parser.add_argument("--watermark", type=Path, default=Path("watermark.yaml"))
+    parser.add_argument("--looked", type=Path, default=Path("data/.looked.json"))
+    parser.add_argument("--full", action="store_true", help="hash the rows of all days, also where none is newer")
     args = parser.parse_args()
-    refresh(args.params, args.watermark, args.until, args.days)
+    if args.full:
+        args.looked.unlink(missing_ok=True)
+    refresh(args.params, args.watermark, args.looked, args.until, args.days)
 
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ class Work:
             raise AttributeError(name) from None
 
     def refresh(self, until: date | None = UNTIL, days: int | None = None) -> None:
-        refresh.refresh(self.root / "params.yaml", self.watermark, until, days)
+        refresh.refresh(self.root / "params.yaml", self.watermark, self.looked, until, days)
 
     def extract(self) -> None:
         extract.extract(self.root / "params.yaml", self.watermark, self.raw, self.extracted)
@@ -167,6 +167,7 @@ PATHS = {
     "failures": "data/reports/validation_failures.csv",
     "passed": "data/.passed.json",
     "compared": "data/.compared.json",
+    "looked": "data/.looked.json",
     "quarantine": "data/quarantine/behavioral_events.parquet",
     "out": "data/export/behavioral_events",
     "quality": "data/reports/quality.json",

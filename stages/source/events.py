@@ -82,12 +82,18 @@ def day_digest(connection: sa.Connection, schema: str, day: date, encoding: str)
     # In another encoding a text has other bytes; those of SQL_ASCII can't be converted, and are UTF-8 or refused.
     convert = "{}" if encoding in ("UTF8", "SQL_ASCII") else "convert_to({}, 'UTF8')"
     text = digest.row_text("(date_part('epoch', {}) * 1000)::bigint", f"octet_length({convert})")
-    row = connection.exec_driver_sql(
-        f"SELECT count(*), sum(('x' || right(md5({convert.format(text)}), 16))::bit(64)::bigint) "
-        f"FROM {_quoted(schema).replace('%', '%%')}.{TABLE} WHERE timestamp >= %(begin)s AND timestamp < %(end)s",
+    row = f"('x' || right(md5({convert.format(text)}), 16))::bit(64)::bigint"
+    rows, total = aggregates(connection, schema, day, f"count(*), sum({row})")
+    return rows, digest.hexadecimal(total)
+
+
+def aggregates(connection: sa.Connection, schema: str, day: date, select: str) -> Sequence[Any]:
+    """What `select`, SQL, comes to over the rows of one day."""
+    place = f"{_quoted(schema)}.{TABLE}".replace("%", "%%")
+    return connection.exec_driver_sql(
+        f"SELECT {select} FROM {place} WHERE timestamp >= %(begin)s AND timestamp < %(end)s",
         {"begin": midnight(day), "end": midnight(day + timedelta(days=1))},
     ).one()
-    return row[0], digest.hexadecimal(row[1])
 
 
 def timeless(connection: sa.Connection, schema: str, users: Sequence[str], limit: int) -> list[tuple[str, str]]:

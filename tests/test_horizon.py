@@ -1,0 +1,342 @@
+"""A day is hashed again unless its rows are the same for sure: a refresh with the note equals one without."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import date, timedelta
+from pathlib import Path
+
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stages.shared import watermark
+from stages.source import events, horizon, pgserver
+from tests.conftest import ROOT, UNTIL, USER_A, Database, Work, event
+
+DAYS = [UNTIL - timedelta(days=n) for n in (3, 2, 1)]
+
+
+@pytest.fixture
+def hashed(monkeypatch: pytest.MonkeyPatch) -> list[date]:
+    """The days that PostgreSQL hashed; clear it to begin anew."""
+    found: list[date] = []
+    digest = events.day_digest
+
+    def noted(connection: object, schema: str, day: date, encoding: str) -> tuple[int, str]:
+        found.append(day)
+        return digest(connection, schema, day, encoding)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(events, "day_digest", noted)
+    return found
+
+
+@pytest.fixture
+def three(db: Database, work: Work) -> Work:
+    """Three days with two rows each, of one transaction each, looked at once."""
+    for day in DAYS:
+        db.insert(event(timestamp=f"{day} 10:00:00"), event(timestamp=f"{day} 11:00:00"))
+    work.set(extract__days=3)
+    work.refresh()
+    return work
+
+
+def is_true(work: Work) -> None:
+    """What is pinned is what a look without the note finds."""
+    mine, pins = work.watermark.read_bytes(), watermark.load(work.watermark)
+    note = work.looked.read_bytes()
+    work.looked.unlink()
+    work.refresh(pins.until, len(pins.days))
+    assert work.watermark.read_bytes() == mine
+    work.looked.write_bytes(note)
+
+
+def test_only_days_with_newer_rows_are_hashed(db: Database, three: Work, hashed: list[date]) -> None:
+    three.refresh()
+    assert hashed == []
+    db.run(f"UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp = '{DAYS[1]} 10:00:00'")
+    three.refresh()
+    assert hashed == [DAYS[1]]
+    is_true(three)
+    hashed.clear()
+    db.run(f"DELETE FROM behavioral_events WHERE timestamp = '{DAYS[0]} 10:00:00'")
+    db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
+    three.refresh(UNTIL + timedelta(days=1), days=4)
+    assert sorted(hashed) == [DAYS[0], UNTIL]
+    is_true(three)
+
+
+# What changes rows of a day without a newer row in it, or the other way round.
+CHANGES = {
+    "moved to another day": "UPDATE behavioral_events SET timestamp = '{1} 12:00:00' WHERE timestamp = '{0} 10:00:00'",
+    "two days exchange a row": "UPDATE behavioral_events SET timestamp = CASE WHEN timestamp < '{1}' "
+    "THEN timestamp + interval '1 day' ELSE timestamp - interval '1 day' END WHERE timestamp::time = '10:00' "
+    "AND timestamp < '{2}'",
+    "enum value renamed": "ALTER TYPE \"EventType\" RENAME VALUE 'FLASHCARD_FLIP' TO 'FLIPPED'",
+    "column filled without a rewrite": 'ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"; '
+    'ALTER TABLE behavioral_events ADD COLUMN "timeOfDay" integer DEFAULT 7',
+    "columns exchange their names": 'ALTER TABLE behavioral_events RENAME "timeOfDay" TO x; '
+    'ALTER TABLE behavioral_events RENAME "dayOfWeek" TO "timeOfDay"; '
+    'ALTER TABLE behavioral_events RENAME x TO "dayOfWeek"',
+    "rewritten": "VACUUM FULL behavioral_events",
+    "vacuumed and frozen": "VACUUM (FREEZE) behavioral_events",
+    "emptied": "TRUNCATE behavioral_events",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_rows_is_noticed(db: Database, three: Work, change: str) -> None:
+    db.run('UPDATE behavioral_events SET "dayOfWeek" = 1, "timeOfDay" = 2')
+    three.refresh()
+    for statement in CHANGES[change].format(*DAYS).split("; "):
+        db.run(statement)
+    three.refresh()
+    is_true(three)
+
+
+def other_table(db: Database, name: str = "other") -> None:
+    """A table like the app's with as many rows a day, all of them other ones."""
+    db.run(f"CREATE TABLE {name} AS SELECT * FROM behavioral_events")
+    db.run(f'UPDATE {name} SET "timeOfDay" = 5')
+
+
+def test_another_table_with_older_rows(db: Database, work: Work, hashed: list[date]) -> None:
+    """Exchanged for one whose rows are older than the look, as many each day."""
+    for day in DAYS:
+        db.insert(event(timestamp=f"{day} 10:00:00"))
+    other_table(db)
+    work.set(extract__days=3)
+    work.refresh()
+    hashed.clear()
+    db.run("ALTER TABLE behavioral_events RENAME TO old; ALTER TABLE other RENAME TO behavioral_events")
+    work.refresh()
+    assert sorted(hashed) == DAYS
+    is_true(work)
+
+
+@pytest.mark.parametrize("kind", ["partitioned", "inherited"])
+def test_another_part_of_the_table_with_older_rows(db: Database, work: Work, hashed: list[date], kind: str) -> None:
+    for day in DAYS:
+        db.insert(event(timestamp=f"{day} 10:00:00"))
+    other_table(db, "one")
+    other_table(db, "two")
+    db.run('UPDATE two SET "timeOfDay" = 6')
+    db.run("ALTER TABLE behavioral_events RENAME TO old")
+    columns = "(LIKE old INCLUDING DEFAULTS)"
+    if kind == "partitioned":
+        db.run(f"CREATE TABLE behavioral_events {columns} PARTITION BY RANGE (timestamp)")
+        for name in ("one", "two"):
+            for column in ("id", '"userId"', '"eventType"', '"eventData"', "timestamp"):
+                db.run(f"ALTER TABLE {name} ALTER {column} SET NOT NULL")
+        attach = "ALTER TABLE behavioral_events ATTACH PARTITION {} FOR VALUES FROM ('2000-01-01') TO ('2100-01-01')"
+        detach = "ALTER TABLE behavioral_events DETACH PARTITION {}"
+    else:
+        db.run(f"CREATE TABLE behavioral_events {columns}")
+        for name in ("one", "two"):
+            for column in ("id", '"userId"', '"eventType"', '"eventData"', "timestamp"):
+                db.run(f"ALTER TABLE {name} ALTER {column} SET NOT NULL")
+        attach = "ALTER TABLE {} INHERIT behavioral_events"
+        detach = "ALTER TABLE {} NO INHERIT behavioral_events"
+    db.run(attach.format("one"))
+    work.set(extract__days=3)
+    work.refresh()
+    hashed.clear()
+    work.refresh()
+    assert hashed == []  # it is a table of which something can be said
+    db.run(detach.format("one"))
+    db.run(attach.format("two"))
+    work.refresh()
+    assert sorted(hashed) == DAYS
+    is_true(work)
+
+
+def test_of_a_view_nothing_is_said(db: Database, three: Work, hashed: list[date]) -> None:
+    db.run("ALTER TABLE behavioral_events RENAME TO old; CREATE VIEW behavioral_events AS SELECT * FROM old")
+    for _ in range(2):
+        hashed.clear()
+        three.refresh()
+        assert sorted(hashed) == DAYS
+
+
+def test_of_a_table_whose_rows_are_elsewhere_nothing_is_said(
+    three: Work, hashed: list[date], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any extension stands for those that keep rows elsewhere, which are not here."""
+    monkeypatch.setattr(horizon, "ELSEWHERE", ("plpgsql",))
+    three.refresh()
+    assert sorted(hashed) == DAYS
+
+
+def test_a_generated_column_is_not_told_by_its_row(db: Database, three: Work, hashed: list[date]) -> None:
+    db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"')
+    db.run('ALTER TABLE behavioral_events ADD COLUMN "timeOfDay" integer GENERATED ALWAYS AS ("dayOfWeek") VIRTUAL')
+    for _ in range(2):
+        hashed.clear()
+        three.refresh()
+        assert sorted(hashed) == DAYS
+
+
+@pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK", "ROLLBACK TO inner_; COMMIT"])
+def test_a_transaction_that_was_open_during_the_look(db: Database, three: Work, ending: str) -> None:
+    """Also when others began and ended after it, so that its number is far below the newest."""
+    with closing(db.connect()) as connection, connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(f"DELETE FROM behavioral_events WHERE timestamp = '{DAYS[0]} 10:00:00'")
+        cursor.execute("SAVEPOINT inner_")
+        cursor.execute(
+            'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp) '
+            "SELECT 'c' || repeat('z', 24), \"userId\", \"eventType\", \"eventData\", timestamp + interval '1 s' "
+            f"FROM behavioral_events WHERE timestamp = '{DAYS[0]} 11:00:00'"
+        )
+        for _ in range(5):
+            db.insert(event(timestamp=f"{DAYS[2]} 12:00:00"))
+        three.refresh()
+        is_true(three)
+        for statement in ending.split("; "):
+            cursor.execute(statement)
+    three.refresh()
+    is_true(three)
+
+
+@pytest.mark.parametrize(
+    "note",
+    ["", "[]", '{"rules": 1, "days": {}}', "days of another kind", "a horizon that is to come", "a horizon long ago"],
+)
+def test_a_note_that_says_nothing(three: Work, hashed: list[date], note: str) -> None:
+    text = three.looked.read_text()
+    found = horizon_of(text)
+    if note == "days of another kind":
+        note = text.replace(f'"{found} 2 ', '"2 ')
+    elif note == "a horizon that is to come":
+        note = text.replace(f'"{found} ', f'"{found + 10**6} ')
+    elif note == "a horizon long ago":
+        note = text.replace(f'"{found} ', f'"{found - horizon.MAX_TRANSACTIONS} ')
+    assert note != text
+    hashed.clear()
+    three.looked.write_text(note)
+    three.refresh()
+    assert sorted(hashed) == DAYS
+
+
+def horizon_of(note: str) -> int:
+    return int(note.split(f'"{DAYS[0]}": "')[1].split()[0])
+
+
+def test_full_looks_at_every_day(three: Work, hashed: list[date], monkeypatch: pytest.MonkeyPatch) -> None:
+    from stages import refresh
+
+    monkeypatch.chdir(three.root)
+    monkeypatch.setattr("sys.argv", ["refresh", "--until", str(UNTIL), "--full"])
+    refresh.main()
+    assert sorted(hashed) == DAYS
+
+
+STEPS: dict[str, Callable[[random.Random], str]] = {
+    "insert": lambda chance: (
+        'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp) '
+        f"VALUES ('c{chance.randrange(10**20):024d}', '{USER_A}', 'FLASHCARD_FLIP', '{{}}', '{some_day(chance)} 1:00')"
+    ),
+    "update": lambda chance: f'UPDATE behavioral_events SET "timeOfDay" = {chance.randrange(24)} WHERE {some(chance)}',
+    "move": lambda chance: f"UPDATE behavioral_events SET timestamp = '{some_day(chance)}' WHERE {some(chance)}",
+    "delete": lambda chance: f"DELETE FROM behavioral_events WHERE {some(chance)}",
+    "vacuum": lambda chance: f"VACUUM ({chance.choice(['FREEZE', 'FULL', 'ANALYZE'])}) behavioral_events",
+}
+
+
+def some_day(chance: random.Random) -> date:
+    return chance.choice(DAYS)
+
+
+def some(chance: random.Random) -> str:
+    """A condition that is true of some rows."""
+    return f"id IN (SELECT id FROM behavioral_events ORDER BY md5(id || {chance.random()}) LIMIT 2)"
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rounds=st.lists(st.lists(st.sampled_from([*STEPS, "open", "close"]), max_size=4), min_size=1, max_size=5),
+    seed=st.integers(0, 2**32),
+)
+def test_any_history(db: Database, work: Work, rounds: list[list[str]], seed: int) -> None:
+    """Transactions stay open over any number of looks, then end either way."""
+    chance = random.Random(seed)
+    db.run("TRUNCATE behavioral_events")
+    db.insert(*(event(timestamp=f"{day} 10:00:00") for day in DAYS for _ in range(3)))
+    work.set(extract__days=3)
+    work.refresh()
+    held: list[psycopg2.extensions.connection] = []
+    try:
+        for steps in rounds:
+            for name in steps:
+                if name == "open":
+                    connection = db.connect()
+                    held.append(connection)
+                    connection.autocommit = False
+                    connection.cursor().execute(STEPS["insert"](chance))
+                elif name == "close" and held:
+                    connection = held.pop(chance.randrange(len(held)))
+                    chance.choice([connection.commit, connection.rollback])()
+                    connection.close()
+                elif name in STEPS and not (name == "vacuum" and held):  # it would wait for them
+                    db.run(STEPS[name](chance))
+            work.refresh()
+            is_true(work)
+    finally:
+        for connection in held:
+            connection.close()
+
+
+@pytest.fixture
+def own(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, Database]]:
+    """A server that may be killed, and its database with the app's tables."""
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    home = pgserver.private_folder("killed")
+    with pgserver.running(home, os.urandom(4).hex(), lambda where: None) as where:
+        db = Database(where, "postgres")
+        db.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        monkeypatch.setenv("DATABASE_URL", db.url())
+        yield home, db
+
+
+@pytest.mark.parametrize("how", ["restart", "crash"])
+def test_after_a_restart_or_a_crash_every_day_is_hashed(
+    own: tuple[Path, Database], work: Work, hashed: list[date], how: str
+) -> None:
+    """After which numbers of transactions may have been given again."""
+    home, db = own
+    db.insert(*(event(timestamp=f"{day} 10:00:00") for day in DAYS))
+    work.set(extract__days=3)
+    for _ in range(2):
+        hashed.clear()
+        work.refresh()
+    assert hashed == []
+    started = db.run("SELECT pg_postmaster_start_time()")
+    if how == "restart":
+        pgserver.stop(pgserver.binaries(home), home / "data")
+        pgserver.start(pgserver.binaries(home), home / "data", home / "log")
+    else:
+        db.run("CHECKPOINT")
+        with closing(db.connect()) as connection:
+            os.kill(connection.info.backend_pid, signal.SIGKILL)
+        wait_for(db)
+        assert db.run("SELECT pg_postmaster_start_time()") == started
+    work.refresh()
+    assert sorted(hashed) == DAYS
+
+
+def wait_for(db: Database) -> None:
+    """Until the server answers again, in a minute at most."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            db.run("SELECT 1")
+            return
+        except psycopg2.Error:
+            assert time.monotonic() < end
+            time.sleep(0.02)
