@@ -31,11 +31,14 @@ INDEXES = {"idx_user_timestamp": '"userId", timestamp', "idx_experiment_phase": 
 # Compressed bytes that go into the table in one transaction.
 GROUP_BYTES = 8 * 1024 * 1024
 
+# Leaves room for the process itself within the 350 MB that a stage may use.
+MEMORY_LIMIT = "192MB"
+
 # What DuckDB takes, in the path of a database, for the begin of a query and for a slash.
 UNFIT = {"?", "\\"}
 
 
-def build(database: Path, export: Path, strategy: str) -> None:
+def build(connection: duckdb.DuckDBPyConnection, database: Path, export: Path, strategy: str) -> None:
     """Make the database file. The view names the export by the path given, relative to where it will be queried.
 
     Raises PipelineError when DuckDB can't hold a file there, whatever its name.
@@ -50,23 +53,20 @@ def build(database: Path, export: Path, strategy: str) -> None:
         )
     columns = ", ".join(f'"{name}"' for name in NAMES)
     select = f"SELECT {columns} FROM read_parquet({literal(glob(export))}, hive_partitioning = false)"
-    with duckdb.connect(
-        config={"memory_limit": reconcile.MEMORY_LIMIT, "temp_directory": str(database.parent)}
-    ) as connection:
-        # A fixed name, because the file's bytes hold it.
-        connection.execute(f"ATTACH {literal(str(database))} AS analytics (STORAGE_VERSION '{STORAGE_VERSION}')")
-        connection.execute("USE analytics")
-        if strategy == "view":
-            connection.execute(f"CREATE VIEW {TABLE} AS {select}")
-        else:
-            connection.execute(f"CREATE TABLE {TABLE} AS {select} LIMIT 0")
-            # A few files at a time, each group in a transaction of its own: what is not yet committed stays small.
-            for files in groups(export):
-                connection.execute(f"INSERT INTO {TABLE} SELECT {columns} FROM read_parquet({listed(files)})")
-            for name, on in INDEXES.items():
-                connection.execute(f"CREATE INDEX {name} ON {TABLE} ({on})")
-        connection.execute("USE memory")
-        connection.execute("DETACH analytics")
+    # A fixed name, because the file's bytes hold it.
+    connection.execute(f"ATTACH {literal(str(database))} AS analytics (STORAGE_VERSION '{STORAGE_VERSION}')")
+    connection.execute("USE analytics")
+    if strategy == "view":
+        connection.execute(f"CREATE VIEW {TABLE} AS {select}")
+    else:
+        connection.execute(f"CREATE TABLE {TABLE} AS {select} LIMIT 0")
+        # A few files at a time, each group in a transaction of its own: what is not yet committed stays small.
+        for files in groups(export):
+            connection.execute(f"INSERT INTO {TABLE} SELECT {columns} FROM read_parquet({listed(files)})")
+        for name, on in INDEXES.items():
+            connection.execute(f"CREATE INDEX {name} ON {TABLE} ({on})")
+    connection.execute("USE memory")
+    connection.execute("DETACH analytics")
 
 
 def groups(export: Path) -> Iterator[list[Path]]:
@@ -101,17 +101,21 @@ def load(
     strategy = wish.load.strategy
     # Pseudonyms are not to be compared with the ids they stand for.
     columns = [name for name in NAMES if not (wish.export.pseudonymize and name in PSEUDONYMS)]
-    before, after = seal.sealed_days(raw), seal.sealed_days(export)
-    pairs = {day: f"{before[day].sha256} {after[day].sha256}" for day in before.keys() & after.keys()}
+    before, after = seal.checksums(raw), seal.checksums(export)
+    pairs = {day: f"{before[day]} {after[day]}" for day in before.keys() & after.keys()}
     these_rules = rules(columns, quarantine)
     # A view reads the very files that were compared; a table is made anew, with rows of its own.
     known = memory.recall(compared_file, these_rules) if strategy == "view" else {}
-    compared = {day: (before[day].rows, after[day].rows) for day, pair in pairs.items() if pair == known.get(day)}
-    to_compare = [day for day in before.keys() | after.keys() if day not in compared]
-    with replacing_file(database) as new:
-        build(new, export, strategy)
+    compared = [day for day, pair in pairs.items() if pair == known.get(day)]
+    to_compare = sorted((before.keys() | after.keys()) - set(compared))
+    with (
+        replacing_file(database) as new,
+        duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(new.parent)}) as duck,
+    ):
+        duck.execute("SET parquet_metadata_cache = true")  # footers are read more than once
+        build(duck, new, export, strategy)
         report, differences = reconcile.reconcile(
-            new, extracted, raw, quarantine, export, columns, to_compare, compared
+            duck, new, extracted, raw, quarantine, export, columns, to_compare, compared
         )
         write_report(report_file, {"strategy": strategy, **report})
         if differences:

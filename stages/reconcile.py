@@ -13,9 +13,6 @@ from schemas.contract import TABLE
 from stages.shared.layout import day_path, listed, literal, read_report
 from stages.shared.progress import count
 
-# Leaves room for the process itself within the 350 MB that a stage may use.
-MEMORY_LIMIT = "192MB"
-
 Counts = Mapping[str, int]
 
 # Stands for the files of no day.
@@ -37,6 +34,17 @@ def by_file(connection: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> dic
     day = "CASE WHEN timestamp::DATE::VARCHAR = event_date THEN event_date "
     day += "ELSE timestamp::DATE || ' in the file of ' || event_date END"
     return dict(connection.execute(f"SELECT {day}, count(*) FROM {rows} GROUP BY 1 ORDER BY 1").fetchall())
+
+
+def by_footer(connection: duckdb.DuckDBPyConnection, root: Path, days: Sequence[date]) -> dict[str, int]:
+    """Rows of each of `days`, as its file's footer says."""
+    if not days:
+        return {}
+    files = {str(day_path(root, day)): str(day) for day in days}
+    found = connection.execute(
+        f"SELECT file_name, num_rows FROM parquet_file_metadata({listed(day_path(root, day) for day in days)})"
+    )
+    return {files[file]: rows for file, rows in found.fetchall()}
 
 
 def window(days: Sequence[date]) -> str:
@@ -89,6 +97,7 @@ def compare_content(raw: Counts, quarantined: Counts, in_duckdb: Counts) -> list
 
 
 def reconcile(
+    connection: duckdb.DuckDBPyConnection,
     database: Path,
     extracted: Path,
     raw: Path,
@@ -96,38 +105,36 @@ def reconcile(
     export: Path,
     columns: Sequence[str],
     to_compare: Sequence[date],
-    compared: Mapping[date, tuple[int, int]],
+    compared: Sequence[date],
 ) -> tuple[dict[str, Any], list[str]]:
     """What load.json says, and what does not agree.
 
-    Of the days in `to_compare` counts the rows in all five places and compares their content. Of the others, whose
-    files were compared before, `compared` has the rows in data/raw and data/export, as their footers say; DuckDB has
+    Of the days in `to_compare` counts the rows in all five places and compares their content. Of those in `compared`,
+    whose files were compared before, the rows in data/raw and data/export are those that their footers say; DuckDB has
     to hold as many in all.
     """
     postgres = {day["day"]: day["rows"] for day in read_report(extracted, "by_day")["by_day"]}
     set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
     table = f"analytics.{TABLE}"
-    in_raw = {str(day): rows for day, (rows, _) in compared.items()}
-    in_export = {str(day): rows for day, (_, rows) in compared.items()}
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as connection:
-        connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
-        # As DuckDB finds them, so that a file of no day is seen; all but those that were compared before.
-        known = {day_path(root, day) for root in (raw, export) for day in compared}
-        raw_files, export_files = (
-            [file for file in sorted(root.glob("*/*.parquet")) if file not in known] for root in (raw, export)
-        )
-        places = {
-            "postgres": postgres,
-            "raw": in_raw | by_file(connection, raw_files),
-            "quarantine": by_day(connection, set_aside),
-            "export": in_export | by_file(connection, export_files),
-            "duckdb": in_export | by_day(connection, table, window(to_compare) if compared else "true"),
-        }
-        raw_rows = f"read_parquet({listed(raw_files)}, hive_partitioning = false)" if raw_files else NO_ROWS
-        differences = compare(*places.values()) or compare_content(
-            *(content(connection, rows, columns, to_compare) for rows in (raw_rows, set_aside, table))
-        )
-        found = connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
+    in_raw, in_export = (by_footer(connection, root, compared) for root in (raw, export))
+    connection.execute(f"ATTACH {literal(str(database))} AS analytics (READ_ONLY)")
+    # As DuckDB finds them, so that a file of no day is seen; all but those that were compared before.
+    known = {day_path(root, day) for root in (raw, export) for day in compared}
+    raw_files, export_files = (
+        [file for file in sorted(root.glob("*/*.parquet")) if file not in known] for root in (raw, export)
+    )
+    places = {
+        "postgres": postgres,
+        "raw": in_raw | by_file(connection, raw_files),
+        "quarantine": by_day(connection, set_aside),
+        "export": in_export | by_file(connection, export_files),
+        "duckdb": in_export | by_day(connection, table, window(to_compare) if compared else "true"),
+    }
+    raw_rows = f"read_parquet({listed(raw_files)}, hive_partitioning = false)" if raw_files else NO_ROWS
+    differences = compare(*places.values()) or compare_content(
+        *(content(connection, rows, columns, to_compare) for rows in (raw_rows, set_aside, table))
+    )
+    found = connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
     totals = {place: sum(counts.values()) for place, counts in places.items()}
     if found != totals["duckdb"]:
         differences.append(f"DuckDB holds {found:,} rows, {totals['duckdb']:,} of them on the days of the window")

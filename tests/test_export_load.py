@@ -16,8 +16,8 @@ import pytest
 
 from schemas.contract import COLUMNS, NAMES, arrow_schema
 from stages import reconcile
-from stages.shared import seal
 from stages.shared.errors import DataError, ParamsError
+from stages.shared.layout import days_in
 from stages.shared.parquet import DayWriter
 from tests.conftest import USER_B, Database, Work, event, extracted_rows, rows_of_duckdb
 from tests.nasty import nasty_rows
@@ -247,17 +247,18 @@ def test_rows_that_stand_in_no_file_are_found_though_every_file_was_compared_bef
         body = f"SELECT * FROM read_parquet('{loaded.out}/*/*.parquet', hive_partitioning = false)"
         more = f"{body} UNION ALL (SELECT * REPLACE (timestamp - INTERVAL 9 YEAR AS timestamp) FROM ({body}) LIMIT 1)"
         connection.execute(f"CREATE OR REPLACE VIEW behavioral_events AS {more}")
-    files = seal.sealed_days(loaded.raw).items()
-    report, differences = reconcile.reconcile(
-        loaded.database,
-        loaded.extracted,
-        loaded.raw,
-        loaded.quarantine,
-        loaded.out,
-        NAMES,
-        to_compare=[],
-        compared={day: (file.rows, file.rows) for day, file in files},
-    )
+    with duckdb.connect() as connection:
+        report, differences = reconcile.reconcile(
+            connection,
+            loaded.database,
+            loaded.extracted,
+            loaded.raw,
+            loaded.quarantine,
+            loaded.out,
+            NAMES,
+            to_compare=[],
+            compared=days_in(loaded.raw),
+        )
     rows = report["raw"]
     assert differences == [f"DuckDB holds {rows + 1} rows, {rows} of them on the days of the window"]
     assert not report["equal"]

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import BinaryIO, TypeVar, cast
 
 from stages.shared.errors import DataError
 from stages.shared.layout import day_path, days_in
@@ -31,6 +28,9 @@ BLANK = "0" * 64
 # A key of the footer and the head of its value: a string (0x18) of 64 bytes. Thrift's compact protocol, in which
 # Parquet writes its footers.
 _MARK = CHECKSUM.encode() + b"\x18\x40"
+
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -51,18 +51,29 @@ def seal(path: Path) -> None:
         file.write(digest.encode())
 
 
-def read(path: Path) -> Sealed | None:
-    """What the file at `path` says of itself; None when it is missing, cut off, altered in any byte or not sealed."""
+def checksum(path: Path) -> str | None:
+    """The checksum in the file at `path`; None when it is missing, cut off, altered in any byte or not sealed."""
     try:
         with open(path, "rb") as file:
             place = _place(file)
             file.seek(place)
             claimed = file.read(len(BLANK)).decode("ascii")
-            if _digest(file, place) != claimed:
-                return None
-            file.seek(0)
-            metadata = pq.read_metadata(file)
-    except (OSError, ValueError, struct.error, pa.ArrowException):
+            return claimed if _digest(file, place) == claimed else None
+    except (OSError, ValueError, struct.error):
+        return None
+
+
+def read(path: Path) -> Sealed | None:
+    """What the file at `path` says of itself; None where `checksum` finds none."""
+    import pyarrow as pa  # a tenth of a second for those to whom checksums are enough
+    import pyarrow.parquet as pq
+
+    claimed = checksum(path)
+    if claimed is None:
+        return None
+    try:
+        metadata = pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
         return None
     facts = {key.decode(): value.decode() for key, value in metadata.metadata.items() if key.startswith(b"pipeline.")}
     return Sealed(metadata.num_rows, claimed, facts)
@@ -70,8 +81,17 @@ def read(path: Path) -> Sealed | None:
 
 def sealed_days(root: Path) -> dict[date, Sealed]:
     """The days under `root`, oldest first, and what their files say. Raises DataError that names a damaged file."""
+    return _intact(root, read)
+
+
+def checksums(root: Path) -> dict[date, str]:
+    """The days under `root`, oldest first, and their files' checksums. Raises DataError that names a damaged file."""
+    return _intact(root, checksum)
+
+
+def _intact(root: Path, read: Callable[[Path], Found | None]) -> dict[date, Found]:
     days = {}
-    for day, found in _read_all(root, days_in(root)).items():
+    for day, found in _read_all(root, days_in(root), read).items():
         if found is None:
             raise DataError(
                 f"the file {day_path(root, day)} is damaged: its bytes are not those of its checksum",
@@ -86,11 +106,11 @@ def sealed_days(root: Path) -> dict[date, Sealed]:
 
 def unchanged(root: Path, wanted: Mapping[date, Mapping[str, str]]) -> dict[date, int]:
     """Of the days in `wanted` those whose file is intact and says just that of itself, with its rows."""
-    files = _read_all(root, wanted)
+    files = _read_all(root, wanted, read)
     return {day: file.rows for day, file in files.items() if file and file.facts.items() >= wanted[day].items()}
 
 
-def _read_all(root: Path, days: Iterable[date]) -> dict[date, Sealed | None]:
+def _read_all(root: Path, days: Iterable[date], read: Callable[[Path], Found]) -> dict[date, Found]:
     wanted = list(days)
     with ThreadPoolExecutor(THREADS) as pool:
         return dict(zip(wanted, pool.map(read, [day_path(root, day) for day in wanted]), strict=True))
