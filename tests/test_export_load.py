@@ -19,7 +19,7 @@ from stages import reconcile
 from stages.shared.errors import DataError, ParamsError
 from stages.shared.layout import days_in
 from stages.shared.parquet import DayWriter
-from tests.conftest import USER_B, Database, Work, event, extracted_rows, rows_of_duckdb
+from tests.conftest import USER_B, Database, Work, event, extracted_rows, ready_made, rows_of_duckdb
 from tests.nasty import nasty_rows
 from tests.test_extract import files
 
@@ -27,9 +27,8 @@ from tests.test_extract import files
 @pytest.fixture
 def loaded(db: Database, work: Work) -> Work:
     """A project that ran through, on rows that are hard to carry."""
-    db.insert(*nasty_rows(), event(userId=USER_B, experimentPhase="baseline_1", sessionPerformanceScore=50))
-    work.all()
-    return work
+    more = event(userId=USER_B, experimentPhase="baseline_1", sessionPerformanceScore=50)
+    return ready_made("loaded", db, work, [*nasty_rows(), more])
 
 
 @pytest.mark.parametrize("strategy", ["view", "table"])

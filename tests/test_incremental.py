@@ -26,7 +26,7 @@ from stages.shared import parquet, seal
 from stages.shared.errors import DataError, PinError, RowsInvalidError
 from stages.shared.layout import day_path, days_in
 from stages.shared.parquet import DayWriter
-from tests.conftest import UNTIL, USER_A, USER_B, Clone, Database, Work, event
+from tests.conftest import UNTIL, USER_A, USER_B, Clone, Database, Work, event, ready_made
 
 YESTERDAY = UNTIL - timedelta(days=1)
 
@@ -144,10 +144,9 @@ def days_of(work: Work) -> list[str]:
 @pytest.fixture
 def five(db: Database, work: Work) -> Work:
     """Five days with three rows each, extracted, validated, exported and loaded."""
-    db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00") for n in range(15)))
     work.set(extract__days=5)
-    work.all()
-    return work
+    rows = [event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00") for n in range(15)]
+    return ready_made("five", db, work, rows)
 
 
 @contextmanager
@@ -289,9 +288,9 @@ def test_rules_that_changed_are_applied_to_all_days(db: Database, five: Work) ->
 
 
 def test_a_day_that_grew_too_old_is_checked_again(db: Database, work: Work) -> None:
-    """The five years count from `until`, which moves while the file stays."""
+    """The five years count from `until`, which moves while the file stays; their first instant belongs to them."""
     first = date(2020, 10, 28)
-    db.insert(event(timestamp=f"{first} 00:00:00"))
+    db.insert(*(event(timestamp=f"2020-10-{stamp}") for stamp in ("28 00:00:00", "28 23:59:59.999", "29 00:00:00")))
     work.set(extract__days=(UNTIL - first).days)
     work.refresh()
     work.extract()
@@ -299,7 +298,7 @@ def test_a_day_that_grew_too_old_is_checked_again(db: Database, work: Work) -> N
     work.set(extract__days=(UNTIL - first).days + 1)
     work.refresh(UNTIL + timedelta(days=1))
     work.extract()
-    with pytest.raises(RowsInvalidError, match=r"timestamp.timestamp_not_old \(1\)"):
+    with pytest.raises(RowsInvalidError, match=r"2 rows of 3 .* timestamp\.timestamp_not_old \(2\)"):
         work.validate()
 
 

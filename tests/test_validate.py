@@ -151,14 +151,6 @@ def test_an_emptied_quarantine_after_the_rows_were_mended(lax: Database, work: W
     assert read(work.loaded)["export"] == 1
 
 
-def test_rows_too_old_for_the_contract(db: Database, work: Work) -> None:
-    db.insert(event(timestamp="2020-10-27 23:59:59.999"), event(timestamp="2020-10-28 00:00:00"))
-    work.set(extract__days=1828)
-    prepare(work)
-    with pytest.raises(RowsInvalidError, match=r"1 row of 2 .* timestamp\.timestamp_not_old \(1\)"):
-        work.validate()
-
-
 def test_phases_are_a_param(db: Database, work: Work) -> None:
     db.insert(event(experimentPhase="washout"))
     prepare(work)
