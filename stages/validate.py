@@ -1,8 +1,9 @@
 """Prove that data/raw holds the rows that were pinned and that each obeys the contract, before anything is published.
 
-Reads data/raw in batches; writes validation.json, the failing cases (local only) and, in quarantine mode, the failing
-rows to data/quarantine. Checks everything before it fails; every count is exact. A day whose file passed the same
-checks on this machine before is not checked again; which ones did is noted in a local file that may be lost.
+Reads data/raw in batches, and the end of the window in extract's report; writes validation.json, the failing cases
+(local only) and, in quarantine mode, the failing rows to data/quarantine. Checks everything before it fails; every
+count is exact. A day whose file passed the same checks on this machine before is not checked again; which ones did is
+noted in a local file that may be lost.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from schemas import contract
 from schemas.contract import arrow_schema
 from stages.shared import digest, memory, params, seal, watermark
 from stages.shared.errors import run
-from stages.shared.layout import day_path, listed, replacing_file, sha256, write_report
+from stages.shared.layout import day_path, listed, read_report, replacing_file, sha256, write_report
 from stages.shared.parquet import DayWriter
 from stages.shared.progress import Progress, count
 from stages.validation import pins
@@ -84,7 +85,7 @@ def quarantine_schema() -> pyarrow.Schema:
 
 def validate(
     params_file: Path,
-    watermark_file: Path,
+    extracted: Path,
     raw: Path,
     report_file: Path,
     failures_file: Path,
@@ -92,7 +93,7 @@ def validate(
     passed_file: Path,
 ) -> None:
     wish = params.load(params_file)
-    until = watermark.midnight(watermark.load_until(watermark_file))
+    until = watermark.midnight(watermark.parse_until(read_report(extracted, "until")["until"], extracted))
     findings = Findings(wish.validate.failure_cases, wish.validate.report_values)
     files = seal.sealed_days(raw)
     these_rules = rules(wish.validate.experiment_phases)
@@ -138,14 +139,14 @@ def validate(
 def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.validate", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--watermark", type=Path, default=Path("watermark.yaml"))
+    parser.add_argument("--extracted", type=Path, default=Path("data/reports/extract.json"))
     parser.add_argument("--raw", type=Path, default=Path("data/raw/behavioral_events"))
     parser.add_argument("--report", type=Path, default=Path("data/reports/validation.json"))
     parser.add_argument("--failures", type=Path, default=Path("data/reports/validation_failures.csv"))
     parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
     parser.add_argument("--passed", type=Path, default=Path("data/.passed.json"))
     args = parser.parse_args()
-    validate(args.params, args.watermark, args.raw, args.report, args.failures, args.quarantine, args.passed)
+    validate(args.params, args.extracted, args.raw, args.report, args.failures, args.quarantine, args.passed)
 
 
 if __name__ == "__main__":

@@ -131,7 +131,7 @@ class Work:
     def validate(self) -> None:
         validate.validate(
             self.root / "params.yaml",
-            self.watermark,
+            self.extracted,
             self.raw,
             self.verdict,
             self.failures,

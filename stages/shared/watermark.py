@@ -122,12 +122,6 @@ def load(path: Path) -> Watermark:
     return Watermark(until, days)
 
 
-def load_until(path: Path) -> date:
-    """Only the end of the window, which is all that validate depends on."""
-    data = load_yaml(path)
-    return parse_until(data.get("until") if isinstance(data, dict) else None, path)
-
-
 def render(watermark: Watermark) -> str:
     """The file's text: the same bytes for the same pins."""
     lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'", "days:"]
