@@ -173,6 +173,19 @@ def test_of_a_table_whose_rows_are_elsewhere_nothing_is_said(
     assert sorted(hashed) == DAYS
 
 
+def test_a_role_that_may_not_see_the_statistics(
+    db: Database, three: Work, hashed: list[date], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = f"narrow_{db.name}"
+    db.run(f"REVOKE SELECT ON pg_stat_bgwriter FROM PUBLIC; CREATE ROLE {role} LOGIN")
+    db.run(f"GRANT SELECT ON behavioral_events TO {role}")
+    monkeypatch.setenv("DATABASE_URL", db.url(role))
+    before = three.watermark.read_bytes()
+    three.refresh()
+    assert sorted(hashed) == DAYS
+    assert three.watermark.read_bytes() == before
+
+
 def test_a_generated_column_is_not_told_by_its_row(db: Database, three: Work, hashed: list[date]) -> None:
     db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"')
     db.run('ALTER TABLE behavioral_events ADD COLUMN "timeOfDay" integer GENERATED ALWAYS AS ("dayOfWeek") VIRTUAL')
