@@ -128,19 +128,15 @@ def test_another_part_of_the_table_with_older_rows(db: Database, work: Work, has
     other_table(db, "two")
     db.run('UPDATE two SET "timeOfDay" = 6')
     db.run("ALTER TABLE behavioral_events RENAME TO old")
-    columns = "(LIKE old INCLUDING DEFAULTS)"
+    by = "PARTITION BY RANGE (timestamp)" if kind == "partitioned" else ""
+    db.run(f"CREATE TABLE behavioral_events (LIKE old INCLUDING DEFAULTS) {by}")
+    for name in ("one", "two"):
+        for column in ("id", '"userId"', '"eventType"', '"eventData"', "timestamp"):
+            db.run(f"ALTER TABLE {name} ALTER {column} SET NOT NULL")
     if kind == "partitioned":
-        db.run(f"CREATE TABLE behavioral_events {columns} PARTITION BY RANGE (timestamp)")
-        for name in ("one", "two"):
-            for column in ("id", '"userId"', '"eventType"', '"eventData"', "timestamp"):
-                db.run(f"ALTER TABLE {name} ALTER {column} SET NOT NULL")
         attach = "ALTER TABLE behavioral_events ATTACH PARTITION {} FOR VALUES FROM ('2000-01-01') TO ('2100-01-01')"
         detach = "ALTER TABLE behavioral_events DETACH PARTITION {}"
     else:
-        db.run(f"CREATE TABLE behavioral_events {columns}")
-        for name in ("one", "two"):
-            for column in ("id", '"userId"', '"eventType"', '"eventData"', "timestamp"):
-                db.run(f"ALTER TABLE {name} ALTER {column} SET NOT NULL")
         attach = "ALTER TABLE {} INHERIT behavioral_events"
         detach = "ALTER TABLE {} NO INHERIT behavioral_events"
     db.run(attach.format("one"))

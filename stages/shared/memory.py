@@ -1,4 +1,4 @@
-"""What was proven on this machine about files that have not changed since: a local note that may be lost."""
+"""What was proven on this machine about days that have not changed since: a local note that may be lost."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from stages.shared.layout import write_report
 
 
 def rules(*decide: object) -> str:
-    """A digest of all that a proof depends on, besides the files: code, libraries, params."""
+    """A digest of all that a proof depends on, besides what is noted of the day: code, libraries, params."""
     return hashlib.sha256(repr(decide).encode()).hexdigest()
 
 
