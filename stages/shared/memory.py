@@ -18,7 +18,7 @@ def rules(*decide: object) -> str:
 
 
 def recall(path: Path, rules: str) -> dict[date, str]:
-    """Days and the checksums of their files for which the proof by these rules stands, all noted in one run.
+    """Days for which the proof by these rules stands, and what was noted of each in one run, as its file's checksum.
 
     Empty when the note is missing or can't be read: then everything is proven again.
     """
