@@ -73,8 +73,8 @@ class Step:
 
 
 def environment(url: str) -> dict[str, str]:
-    """The caller's, without what would lead psql, Git or DVC elsewhere; `python` is this one."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "GIT_", "DVC_"))}
+    """The caller's, without what would lead psql, Git or DVC elsewhere or make Python another; `python` is this one."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "GIT_", "DVC_", "PYTHON"))}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return kept | {"DATABASE_URL": url, "PATH": path}
 
@@ -196,10 +196,10 @@ def change(small: Path) -> None:
 
 # The libraries that each stage can't do without, and the quick end of a process that the stages have, too.
 LIBRARIES = {
-    "extract": "sqlalchemy, psycopg2, pyarrow.parquet",
+    "extract": "psycopg2, pyarrow.parquet",
     "validate": "pandera.pandas, duckdb",
     "export": "pyarrow.parquet, duckdb",
-    "load": "pyarrow.parquet, duckdb",
+    "load": "duckdb",
 }
 IMPORTS = [f'python -c "import {names}, os; os._exit(0)"' for names in LIBRARIES.values()]
 

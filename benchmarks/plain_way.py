@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import psycopg2
 import sqlalchemy as sa
 
 from schemas.behavioral_events import validate_behavioral_events
@@ -28,9 +29,11 @@ def main() -> None:
     until = watermark.midnight(pins.until)
     columns = ", ".join(f'"{name}"' for name in NAMES)
     query = sa.text(f"SELECT {columns} FROM {TABLE} WHERE timestamp >= :begin AND timestamp < :until")
-    with postgres.connect(params.load().source) as target, target.engine.connect() as connection:
-        window = {"begin": watermark.midnight(min(pins.days)), "until": until}
-        frame = pd.read_sql(query, connection, params=window)
+    with postgres.connect(params.load().source) as target:
+        engine = sa.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(target.dsn))
+        with engine.connect() as connection:
+            window = {"begin": watermark.midnight(min(pins.days)), "until": until}
+            frame = pd.read_sql(query, connection, params=window)
     validate_behavioral_events(frame, until=until)
     parquet = folder / "events.parquet"
     frame.to_parquet(parquet)

@@ -8,8 +8,7 @@ made from these declarations is in `behavioral_events.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,8 +18,7 @@ TABLE = "behavioral_events"
 Kind = Literal["text", "enum", "json", "timestamp", "int"]
 
 
-@dataclass(frozen=True)
-class TypeNames:
+class TypeNames(NamedTuple):
     """What one kind of column is called in each system."""
 
     prisma: str
@@ -40,8 +38,7 @@ TYPES: dict[Kind, TypeNames] = {
 }
 
 
-@dataclass(frozen=True)
-class Rule:
+class Rule(NamedTuple):
     """One check on one column. `name` is what reports print; a NULL passes every rule."""
 
     name: Literal[
@@ -68,8 +65,7 @@ class Rule:
                 return f"at most {self.args[0]} years before `until`"
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """One column of the table: what it is called, what it holds, what must be true of it."""
 
     name: str

@@ -15,7 +15,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pyarrow as pa
-import sqlalchemy as sa
+from psycopg2.extensions import connection as Connection
 
 from schemas.contract import arrow_schema
 from stages.shared import params, seal, watermark
@@ -111,7 +111,7 @@ def read_days(
     with postgres.connect(source) as target, Progress("extract", "rows", expected) as progress:
         print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
 
-        def counts(connection: sa.Connection) -> dict[date, int]:
+        def counts(connection: Connection) -> dict[date, int]:
             """Rows of each day, of the users asked for; raises PinError when the source has moved."""
             found = events.day_counts(connection, target.schema, days, wish.user_id)
             check_pins(pins, {day: watermark.Day(rows, pins[day].digest) for day, (rows, _) in found.items()}, target)
@@ -119,7 +119,7 @@ def read_days(
 
         encoding = ""
 
-        def before(connection: sa.Connection) -> dict[date, int]:
+        def before(connection: Connection) -> dict[date, int]:
             nonlocal encoding
             for notice in check_contract(connection, target):
                 print(f"extract: notice: {notice}", file=sys.stderr)
@@ -128,7 +128,7 @@ def read_days(
             # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
             return counts(connection) if wish.user_id else {}
 
-        def copy(connection: sa.Connection, day: date) -> int:
+        def copy(connection: Connection, day: date) -> int:
             with DayWriter(day_path(staging, day), schema, origins[day]) as writer:
 
                 def write(batch: pa.RecordBatch) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import sqlalchemy as sa
+from psycopg2.extensions import connection as Connection
 
 from stages.shared import digest, memory, params, watermark
 from stages.shared.errors import ParamsError, run
@@ -66,7 +66,7 @@ def look(
     encoding, now = "", horizon.Horizon(0, 0, "")
     noted: Mapping[date, Noted] = {}
 
-    def first(connection: sa.Connection) -> None:
+    def first(connection: Connection) -> None:
         nonlocal encoding, now, noted
         for notice in check_contract(connection, target):
             print(f"refresh: notice: {notice}", file=sys.stderr)
@@ -74,7 +74,7 @@ def look(
         encoding, now = events.encoding(connection), horizon.look(connection, target)
         noted = recall(looked_file, now)
 
-    def pin(connection: sa.Connection, day: date) -> Day:
+    def pin(connection: Connection, day: date) -> Day:
         was = noted.get(day)
         if was and horizon.rows_all_older(connection, target.schema, day, was.horizon) == was.pin.rows:
             found = was.pin

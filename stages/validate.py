@@ -9,7 +9,6 @@ noted in a local file that may be lost.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -150,6 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Pandera would import it, where it is installed, for the making of test data: a quarter of a second.
-    sys.modules["hypothesis"] = None  # type: ignore[assignment]
     run("validate", main)

@@ -1,4 +1,4 @@
-"""The contract against schema.prisma and migration.sql, and Pandera's schema on ordinary frames."""
+"""The contract against schema.prisma and the tables made by migration.sql, and Pandera's schema on ordinary frames."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from pandera.errors import SchemaErrors, SchemaWarning
+from sqlalchemy.dialects import postgresql
 
 from schemas.behavioral_events import json_valid, validate_behavioral_events
-from schemas.contract import COLUMNS, TYPES
-from tests.conftest import ROOT
+from schemas.contract import COLUMNS, TABLE, TYPES
+from tests.conftest import ROOT, Database
 
 PRISMA = (ROOT / "schemas/schema.prisma").read_text(encoding="utf-8")
 
@@ -44,13 +46,19 @@ def test_enum_values_are_those_of_schema_prisma() -> None:
             assert known == [prisma_enums()[column.values]]
 
 
-def test_migration_makes_the_contract_s_types() -> None:
-    sql = (ROOT / "schemas/migration.sql").read_text(encoding="utf-8")
-    table = re.search(r'CREATE TABLE "behavioral_events" \((.*?)CONSTRAINT', sql, re.S)
-    assert table
-    made = dict(re.findall(r'"(\w+)" ("\w+"|\w+(?:\(3\))?)', table[1]))
-    names = {"text": "TEXT", "json": "JSONB", "timestamp": "TIMESTAMP(3)", "int": "INTEGER"}
-    assert made == {c.name: names.get(c.kind, f'"{c.values}"') for c in COLUMNS}
+def test_the_tables_that_prisma_makes_are_those_of_the_contract(db: Database) -> None:
+    engine = sa.create_engine("postgresql+psycopg2://", creator=db.connect, poolclass=sa.NullPool)
+    found = {column["name"]: column for column in sa.inspect(engine).get_columns(TABLE)}
+    assert list(found) == [column.name for column in COLUMNS]
+    for column in COLUMNS:
+        there = found[column.name]["type"]
+        assert found[column.name]["nullable"] == column.nullable
+        if isinstance(there, postgresql.ENUM):
+            known = [rule.args for rule in column.rules if rule.name == "isin"]
+            assert (column.kind, column.values, known) == ("enum", there.name, [tuple(there.enums)])
+        else:
+            names = {"timestamp": "TIMESTAMP(3) WITHOUT TIME ZONE", "json": "JSONB", "int": "INTEGER", "text": "TEXT"}
+            assert there.compile(dialect=engine.dialect) == names[column.kind]
 
 
 def frame(**changed: Any) -> pd.DataFrame:

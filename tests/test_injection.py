@@ -105,7 +105,7 @@ def test_any_application_name_is_only_shown(two: Work, name: str) -> None:
     two.set(source__application_name=name)
     wish = params.load(two.root / "params.yaml")
     with postgres.connect(wish.source) as target, postgres.snapshot(target) as connection:
-        assert connection.exec_driver_sql("SELECT current_setting('application_name')").scalar() == name
+        assert postgres.fetch(connection, "SELECT current_setting('application_name')") == [(name,)]
 
 
 @quick

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
@@ -20,16 +19,14 @@ MAX_DAYS = 36_525
 MAX_WORKERS = 64
 
 
-@dataclass(frozen=True)
-class Extract:
+class Extract(NamedTuple):
     days: int
     user_id: tuple[str, ...]  # empty: every user
     batch_size: int
     workers: int
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     application_name: str
     statement_timeout: int  # seconds; 0: none
     lock_timeout: int  # seconds; 0: none
@@ -37,26 +34,22 @@ class Source:
     retry_wait: float  # seconds before the second attempt; doubled for each after it
 
 
-@dataclass(frozen=True)
-class Validate:
+class Validate(NamedTuple):
     mode: Mode
     experiment_phases: tuple[str, ...]
     failure_cases: int
     report_values: bool
 
 
-@dataclass(frozen=True)
-class Export:
+class Export(NamedTuple):
     pseudonymize: bool
 
 
-@dataclass(frozen=True)
-class Load:
+class Load(NamedTuple):
     strategy: Strategy
 
 
-@dataclass(frozen=True)
-class Params:
+class Params(NamedTuple):
     source: Source
     extract: Extract
     validate: Validate
@@ -162,18 +155,14 @@ def _group(path: Path, data: object, name: str, keys: tuple[str, ...]) -> dict[s
     return data
 
 
-def _names(cls: type) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(cls))
-
-
 def load(path: Path = Path("params.yaml")) -> Params:
     """Read params.yaml. Raises ParamsError that names the key, what it holds and what it may hold."""
-    top = _group(path, load_yaml(path), "", _names(Params))
-    source = _group(path, top["source"], "source", _names(Source))
-    extract = _group(path, top["extract"], "extract", _names(Extract))
-    export = _group(path, top["export"], "export", _names(Export))
-    validate = _group(path, top["validate"], "validate", _names(Validate))
-    load_ = _group(path, top["load"], "load", _names(Load))
+    top = _group(path, load_yaml(path), "", Params._fields)
+    source = _group(path, top["source"], "source", Source._fields)
+    extract = _group(path, top["extract"], "extract", Extract._fields)
+    export = _group(path, top["export"], "export", Export._fields)
+    validate = _group(path, top["validate"], "validate", Validate._fields)
+    load_ = _group(path, top["load"], "load", Load._fields)
     return Params(
         source=Source(
             application_name=_name(path, "source.application_name", source["application_name"]),

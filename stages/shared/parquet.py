@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -88,11 +87,12 @@ class DayWriter:
             return room
         import pyarrow.compute as pc  # a twentieth of a second that small rows do without
 
-        sizes = np.zeros(batch.num_rows, np.int64)
+        sizes = pa.repeat(pa.scalar(0, pa.int64()), batch.num_rows)
         for i in self._texts:
-            sizes += pc.fill_null(pc.binary_length(_storage(batch.column(i))), 0).to_numpy()
-        within = int(np.searchsorted(np.cumsum(sizes), ROW_GROUP_BYTES - self._pending_bytes, side="right"))
-        return int(min(room, within if self._pending_rows else max(within, 1)))
+            sizes = pc.add(sizes, pc.fill_null(pc.binary_length(_storage(batch.column(i))), 0))
+        within = pc.less_equal(pc.cumulative_sum(sizes), ROW_GROUP_BYTES - self._pending_bytes)
+        fits: int = pc.sum(within).as_py()
+        return min(room, fits if self._pending_rows else max(fits, 1))
 
     def _end_row_group(self) -> None:
         if self._pending:
@@ -118,7 +118,7 @@ def _text_bytes(texts: pa.Array) -> int:
     """Bytes of all texts together, from the ends of Arrow's offsets; a NULL takes none."""
     if not len(texts):
         return 0
-    offsets = np.frombuffer(texts.buffers()[1], np.int32)
+    offsets = memoryview(texts.buffers()[1]).cast("i")
     return int(offsets[texts.offset + len(texts)] - offsets[texts.offset])
 
 

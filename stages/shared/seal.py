@@ -10,10 +10,9 @@ import hashlib
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import BinaryIO, TypeVar, cast
+from typing import BinaryIO, NamedTuple, TypeVar, cast
 
 from stages.shared.errors import DataError
 from stages.shared.layout import day_path, days_in
@@ -33,8 +32,7 @@ _MARK = CHECKSUM.encode() + b"\x18\x40"
 Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
-class Sealed:
+class Sealed(NamedTuple):
     """What an intact file says of itself."""
 
     rows: int

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from stages.shared.errors import ParamsError, PinError
 from stages.shared.params import load_yaml
@@ -22,8 +22,7 @@ HEADER = """\
 FIRST_YEAR = 6
 
 
-@dataclass(frozen=True)
-class Day:
+class Day(NamedTuple):
     """The rows of one UTC day and the digest of their content (stages/shared/digest.py)."""
 
     rows: int
@@ -33,8 +32,7 @@ class Day:
         return f"{self.rows} rows, {self.digest}"
 
 
-@dataclass(frozen=True)
-class Watermark:
+class Watermark(NamedTuple):
     until: date  # the window ends where this day begins, UTC
     days: Mapping[date, Day]
 

@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-import sqlalchemy as sa
+from psycopg2.extensions import connection as Connection
 
 from schemas.contract import COLUMNS, TABLE, Column
 from stages.shared.errors import ContractError, RowsInvalidError
 from stages.source import events
-from stages.source.postgres import Target
+from stages.source.postgres import Target, fetch
 
 # Rows that a message names before it only counts.
 SHOWN = 10
 
 
-def check_contract(connection: sa.Connection, target: Target) -> list[str]:
+class There(NamedTuple):
+    """A column as the database has it; `kind` is pg_type.typtype, e for an enum."""
+
+    type: str
+    kind: str
+    never_null: bool
+    labels: list[str]
+
+
+def check_contract(connection: Connection, target: Target) -> list[str]:
     """Compare the live table with the contract; returns notices about what only the database knows.
 
     Raises ContractError that lists every difference, when the table or a column is missing or has another type.
     """
-    oid = connection.scalar(
-        sa.text(
-            "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-            "WHERE nspname = :s AND relname = :t"
-        ),
-        {"s": target.schema, "t": TABLE},
+    tables = dict(
+        fetch(
+            connection,
+            "SELECT nspname, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+            "WHERE relname = %(table)s",
+            {"table": TABLE},
+        )
     )
-    if oid is None:
-        elsewhere = connection.scalars(
-            sa.text("SELECT nspname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace WHERE relname = :t"),
-            {"t": TABLE},
-        ).all()
-        hint = f"; there is one in schema {', '.join(sorted(elsewhere))}" if elsewhere else ""
+    if target.schema not in tables:
+        hint = f"; there is one in schema {', '.join(sorted(tables))}" if tables else ""
         raise ContractError(
             f"there is no table {TABLE} in schema {target.schema}{hint}",
             where=target.name,
@@ -40,17 +47,14 @@ def check_contract(connection: sa.Connection, target: Target) -> list[str]:
             next_step="check the database's name and ?schema= in DATABASE_URL; prisma migrate deploy makes the table",
         )
     found = {
-        row.name: row
-        for row in connection.execute(
-            sa.text(
-                "SELECT attname AS name, format_type(atttypid, atttypmod) AS type, typtype AS kind, "
-                "  attnotnull OR c.relkind NOT IN ('r', 'p') AS never_null, "
-                "  ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = atttypid "
-                "    ORDER BY enumsortorder) AS labels "
-                "FROM pg_attribute JOIN pg_type t ON t.oid = atttypid JOIN pg_class c ON c.oid = attrelid "
-                "WHERE attrelid = :oid AND attnum > 0 AND NOT attisdropped ORDER BY attnum"
-            ),
-            {"oid": oid},
+        name: There(*there)
+        for name, *there in fetch(
+            connection,
+            "SELECT attname, format_type(atttypid, atttypmod), typtype, attnotnull OR c.relkind NOT IN ('r', 'p'), "
+            "  ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = atttypid ORDER BY enumsortorder) "
+            "FROM pg_attribute JOIN pg_type t ON t.oid = atttypid JOIN pg_class c ON c.oid = attrelid "
+            "WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            {"oid": tables[target.schema]},
         )
     }
     differences: list[tuple[str, str, str]] = []
@@ -82,7 +86,7 @@ def check_contract(connection: sa.Connection, target: Target) -> list[str]:
     return notices
 
 
-def check_instants(connection: sa.Connection, target: Target, users: Sequence[str]) -> None:
+def check_instants(connection: Connection, target: Target, users: Sequence[str]) -> None:
     """Raise RowsInvalidError that names rows without an instant, NULL or infinity: no window holds them."""
     rows = events.timeless(connection, target.schema, users, SHOWN + 1)
     if rows:

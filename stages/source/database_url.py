@@ -6,9 +6,10 @@ import os
 import re
 import sys
 from pathlib import Path
+from urllib.parse import parse_qsl
 
-import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError
+import psycopg2
+from psycopg2.extensions import parse_dsn
 
 from stages.shared.errors import ParamsError
 
@@ -87,8 +88,8 @@ def _bad_url(problem: str) -> ParamsError:
     )
 
 
-def parse_url(text: str, application_name: str) -> tuple[sa.URL, str]:
-    """A Prisma URL as SQLAlchemy's, and the schema it names. Raises ParamsError, never with the URL in it."""
+def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
+    """A Prisma URL as libpq's arguments, and the schema it names. Raises ParamsError, never with the URL in it."""
     text = text.strip()
     scheme, _, rest = text.partition("://")
     if scheme not in ("postgres", "postgresql") or not rest:
@@ -98,15 +99,15 @@ def parse_url(text: str, application_name: str) -> tuple[sa.URL, str]:
         raise _bad_url("holds a NUL")
     if place.count("@") > 1 or "#" in rest or ("@" in query and "@" not in place):
         raise _bad_url("holds an unencoded @, # or ? (write %40, %23, %3F)")
-    try:
-        url = sa.make_url(f"postgresql+psycopg2://{rest}")
-    except (ArgumentError, ValueError):
-        raise _bad_url("is no URL") from None
-    if not re.fullmatch(r"[\w.:%\-]*", url.host or ""):
+    if not re.fullmatch(r"[\w.:%\-\[\]]*", re.split("[@/]", place.rpartition("@")[2])[0]):
         raise _bad_url("has a host with strange characters; encode those of the password")
-    arguments = {key: value if isinstance(value, str) else value[-1] for key, value in url.query.items()}
+    try:
+        server = parse_dsn(f"postgresql://{place}")
+    except psycopg2.Error:
+        raise _bad_url("is no URL, or has a % that begins no code (write %25)") from None
+    arguments = dict(parse_qsl(query))
     schema = arguments.pop("schema", "public")
-    if not arguments.get("port", "0").isdecimal():
+    if not (server | arguments).get("port", "0").isdecimal():
         raise _bad_url("has a port that is no number")
     # Prisma's sslcert is the certificate of the authority, which libpq calls sslrootcert.
     if "sslcert" in arguments and "sslkey" not in arguments:
@@ -119,4 +120,4 @@ def parse_url(text: str, application_name: str) -> tuple[sa.URL, str]:
     if arguments.get("pgbouncer") == "true":
         print("notice: DATABASE_URL says pgbouncer=true; the direct URL is safer for a long snapshot", file=sys.stderr)
     kept = {key: value for key, value in arguments.items() if key in LIBPQ}
-    return url.set(query={"connect_timeout": CONNECT_TIMEOUT, "application_name": application_name, **kept}), schema
+    return {"connect_timeout": CONNECT_TIMEOUT, "application_name": application_name, **server, **kept}, schema

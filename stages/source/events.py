@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from functools import cache
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
+from psycopg2.extensions import connection as Connection
+from psycopg2.sql import SQL, Composable, Composed, Identifier, Literal
 
-from schemas.contract import COLUMNS, NAMES, ORDER, TABLE, Column
+from schemas.contract import COLUMNS, NAMES, ORDER, TABLE
 from stages.shared import digest
 from stages.shared.watermark import midnight
-from stages.source.postgres import driver
-
-DIALECT = cast(sa.Dialect, postgresql.dialect(paramstyle="named"))  # type: ignore[no-untyped-call]
+from stages.source.postgres import fetch
 
 
 class CopyTarget(Protocol):
@@ -25,59 +22,44 @@ class CopyTarget(Protocol):
     def write(self) -> Callable[[bytes], None]: ...
 
 
-def _sql_type(column: Column) -> Any:
-    return {"int": sa.Integer(), "timestamp": sa.TIMESTAMP(), "json": postgresql.JSONB()}.get(column.kind, sa.Text())
+def _where(begin: date, until: date, users: Sequence[str] = ()) -> Composed:
+    """begin <= timestamp < until; half-open, so no instant belongs to two days. With `users` only their rows."""
+    window = SQL("timestamp >= {} AND timestamp < {}").format(Literal(midnight(begin)), Literal(midnight(until)))
+    return SQL("{} AND {}").format(window, _of(users)) if users else window
 
 
-def table(schema: str) -> sa.TableClause:
-    return sa.table(TABLE, *(sa.column(c.name, _sql_type(c)) for c in COLUMNS), schema=schema)
+def _of(users: Sequence[str]) -> Composed:
+    return SQL('"userId" IN ({})').format(SQL(", ").join(map(Literal, users)))
 
 
-# Stand for the ends of the window in a statement that is compiled once; NUL can be in no identifier.
-_BEGIN, _END = "\0begin", "\0end"
+def _select(what: Composable, schema: str, where: Composed) -> Composed:
+    return SQL("SELECT {} FROM {} WHERE {}").format(what, Identifier(schema, TABLE), where)
 
 
-def in_window(events: sa.TableClause, begin: Any, end: Any) -> sa.ColumnElement[bool]:
-    """begin <= timestamp < end; half-open, so no instant belongs to two days."""
-    return sa.and_(events.c.timestamp >= begin, events.c.timestamp < end)
-
-
-@cache
-def _copy(schema: str, users: tuple[str, ...]) -> str:
-    # Compiling takes over a millisecond, which a run over many days should not pay for each.
-    events = table(schema)
-    rows = sa.select(*events.c).where(in_window(events, sa.literal_column(_BEGIN), sa.literal_column(_END)))
-    if users:
-        rows = rows.where(events.c.userId.in_(users))
+def copy_sql(schema: str, day: date, users: Sequence[str]) -> Composed:
+    """The COPY of one day's rows, in the contract's column order and total row order."""
+    columns = SQL(", ").join(map(Identifier, NAMES))
     # Byte order, not the database's collation, which differs between servers. The other columns only decide between
     # rows that share time and id, which a table without its primary key may hold.
     names = [*ORDER, *(name for name in NAMES if name not in ORDER)]
     texts = {column.name for column in COLUMNS if column.kind == "text"}
-    order = [sa.collate(events.c[name], "C") if name in texts else events.c[name] for name in names]
-    compiled = rows.order_by(*order).compile(dialect=DIALECT, compile_kwargs={"literal_binds": True})
-    return f"COPY ({compiled}) TO STDOUT (FORMAT text)"
-
-
-def copy_sql(schema: str, day: date, users: tuple[str, ...]) -> str:
-    """The COPY of one day's rows, in the contract's column order and total row order."""
-    statement = _copy(schema, users).replace(_BEGIN, f"'{midnight(day)}'")
-    return statement.replace(_END, f"'{midnight(day + timedelta(days=1))}'")
+    order = [SQL('{} COLLATE "C"' if name in texts else "{}").format(Identifier(name)) for name in names]
+    rows = _select(columns, schema, _where(day, day + timedelta(days=1), users))
+    return SQL("COPY ({} ORDER BY {}) TO STDOUT (FORMAT text)").format(rows, SQL(", ").join(order))
 
 
 def day_counts(
-    connection: sa.Connection, schema: str, days: Sequence[date], users: Sequence[str]
+    connection: Connection, schema: str, days: Sequence[date], users: Sequence[str]
 ) -> dict[date, tuple[int, int]]:
     """For each of `days`, oldest first, its rows, and how many of them belong to `users` (all if empty)."""
-    events = table(schema)
-    day = sa.cast(events.c.timestamp, sa.Date).label("day")
-    chosen = sa.func.count().filter(events.c.userId.in_(users)) if users else sa.func.count()
-    begin, end = midnight(days[0]), midnight(days[-1] + timedelta(days=1))
-    query = sa.select(day, sa.func.count(), chosen).where(in_window(events, begin, end))
-    found = {row[0]: (row[1], row[2]) for row in connection.execute(query.group_by(day))}
+    chosen = SQL("count(*) FILTER (WHERE {})").format(_of(users)) if users else SQL("count(*)")
+    what = SQL("timestamp::date, count(*), {}").format(chosen)
+    rows = _select(what, schema, _where(days[0], days[-1] + timedelta(days=1)))
+    found = {day: (every, some) for day, every, some in fetch(connection, rows + SQL(" GROUP BY 1"))}
     return {day: found.get(day, (0, 0)) for day in days}
 
 
-def day_digest(connection: sa.Connection, schema: str, day: date, encoding: str) -> tuple[int, str]:
+def day_digest(connection: Connection, schema: str, day: date, encoding: str) -> tuple[int, str]:
     """Rows of one day and the digest of their content (stages/shared/digest.py), of a database in `encoding`."""
     # In another encoding a text has other bytes; those of SQL_ASCII can't be converted, and are UTF-8 or refused.
     convert = "{}" if encoding in ("UTF8", "SQL_ASCII") else "convert_to({}, 'UTF8')"
@@ -87,38 +69,27 @@ def day_digest(connection: sa.Connection, schema: str, day: date, encoding: str)
     return rows, digest.hexadecimal(total)
 
 
-def aggregates(connection: sa.Connection, schema: str, day: date, select: str) -> Sequence[Any]:
+def aggregates(connection: Connection, schema: str, day: date, select: str) -> Sequence[Any]:
     """What `select`, SQL, comes to over the rows of one day."""
-    place = f"{_quoted(schema)}.{TABLE}".replace("%", "%%")
-    return connection.exec_driver_sql(
-        f"SELECT {select} FROM {place} WHERE timestamp >= %(begin)s AND timestamp < %(end)s",
-        {"begin": midnight(day), "end": midnight(day + timedelta(days=1))},
-    ).one()
+    return fetch(connection, _select(SQL(select), schema, _where(day, day + timedelta(days=1))))[0]
 
 
-def timeless(connection: sa.Connection, schema: str, users: Sequence[str], limit: int) -> list[tuple[str, str]]:
+def timeless(connection: Connection, schema: str, users: Sequence[str], limit: int) -> list[tuple[str, str]]:
     """Id and timestamp of rows that no window can hold, at most `limit`: at plus or minus infinity, or NULL."""
-    events = table(schema)
-    stamp = sa.cast(events.c.timestamp, sa.Text())
-    never = [sa.cast(sa.literal(text), sa.TIMESTAMP()) for text in ("infinity", "-infinity")]
-    timeless = sa.or_(events.c.timestamp.in_(never), events.c.timestamp.is_(None))
-    query = sa.select(events.c.id, stamp).where(timeless)
-    if users:
-        query = query.where(events.c.userId.in_(users))
-    return [(row[0], row[1] or "NULL") for row in connection.execute(query.order_by(events.c.id).limit(limit))]
+    never = SQL("(timestamp IN ('infinity', '-infinity') OR timestamp IS NULL)")
+    where = SQL("{} AND {}").format(never, _of(users) if users else SQL("true"))
+    rows = _select(SQL("id, timestamp::text"), schema, where)
+    found = fetch(connection, SQL("{} ORDER BY id LIMIT {}").format(rows, Literal(limit)))
+    return [(id_, stamp or "NULL") for id_, stamp in found]
 
 
-def _quoted(name: str) -> str:
-    return str(DIALECT.identifier_preparer.quote_identifier(name))
-
-
-def copy_day(connection: sa.Connection, schema: str, day: date, users: tuple[str, ...], into: CopyTarget) -> int:
+def copy_day(connection: Connection, schema: str, day: date, users: tuple[str, ...], into: CopyTarget) -> int:
     """Stream one day's rows to `into.write`; returns how many rows PostgreSQL says it sent."""
-    with driver(connection).cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.copy_expert(copy_sql(schema, day, users), into)
         return int(cursor.rowcount)
 
 
-def encoding(connection: sa.Connection) -> str:
+def encoding(connection: Connection) -> str:
     """How the database stores its texts: UTF8, LATIN1 and so on; SQL_ASCII for one that does not know."""
-    return str(connection.scalar(sa.text("SELECT current_setting('server_encoding')")))
+    return str(fetch(connection, "SELECT current_setting('server_encoding')")[0][0])

@@ -14,15 +14,15 @@ computed again.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
-import sqlalchemy as sa
-from sqlalchemy.exc import ProgrammingError
+import psycopg2
+from psycopg2.extensions import connection as Connection
 
 from schemas.contract import TABLE
 from stages.source import events
-from stages.source.postgres import Target
+from stages.source.postgres import Target, fetch
 
 # Transaction numbers are compared modulo 2^32, so nothing is said of a look that lies half of that back, or near it.
 MAX_TRANSACTIONS = 2**30
@@ -32,11 +32,10 @@ ELSEWHERE = ("citus", "timescaledb")
 
 # pg_stat_bgwriter.stats_reset tells a crash that the postmaster survived, after which unflushed transactions
 # (synchronous_commit off) are gone and their numbers given again: the statistics then begin anew.
-_WITNESS = sa.text(
-    """
+_WITNESS = """
     WITH RECURSIVE tree AS (
         SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-        WHERE nspname = :schema AND relname = :t
+        WHERE nspname = %(schema)s AND relname = %(table)s
         UNION SELECT inhrelid FROM pg_inherits JOIN tree ON inhparent = tree.oid
     ), attributes AS (
         SELECT attrelid, attnum, attname, atttypid, attgenerated FROM pg_attribute
@@ -46,7 +45,7 @@ _WITNESS = sa.text(
         (SELECT coalesce(bool_and(relkind = 'p' OR (relkind = 'r' AND amname = 'heap')), false)
             FROM pg_class c JOIN tree USING (oid) LEFT JOIN pg_am a ON a.oid = relam)
             AND NOT EXISTS (SELECT FROM attributes WHERE attgenerated = 'v')
-            AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = ANY (:elsewhere)) AS plain,
+            AND NOT EXISTS (SELECT FROM pg_extension WHERE extname = ANY (%(elsewhere)s)) AS plain,
         concat_ws('; ', pg_postmaster_start_time(),
             (SELECT stats_reset FROM pg_stat_bgwriter),
             (SELECT oid FROM pg_database WHERE datname = current_database()),
@@ -55,12 +54,10 @@ _WITNESS = sa.text(
         (SELECT stats_reset FROM pg_stat_bgwriter) IS NOT NULL AS knows_crashes,
         pg_snapshot_xmin(pg_current_snapshot())::text AS horizon,
         pg_snapshot_xmax(pg_current_snapshot())::text AS next
-    """
-)
+"""
 
 
-@dataclass(frozen=True)
-class Horizon:
+class Horizon(NamedTuple):
     """Below `oldest` every transaction had ended, `next` had not begun: numbers that never wrap around."""
 
     oldest: int
@@ -72,24 +69,24 @@ class Horizon:
         return 0 < earlier <= self.next < earlier + MAX_TRANSACTIONS
 
 
-def look(connection: sa.Connection, target: Target) -> Horizon:
+def look(connection: Connection, target: Target) -> Horizon:
     """The horizon of the connection's snapshot, and the witness of the table's history.
 
     Without a witness where the role may not read, or the server does not have, what it is made of.
     """
-    values = {"schema": target.schema, "t": TABLE, "elsewhere": list(ELSEWHERE)}
-    try:
-        with connection.begin_nested():  # a savepoint, so that the snapshot outlives a refusal
-            found = connection.execute(_WITNESS, values).one()
-    except ProgrammingError:
-        return Horizon(0, 0, "")
-    witness = ""
-    if found.plain and found.knows_crashes:
-        witness = hashlib.sha256(f"{target.name}; {found.witness}".encode()).hexdigest()
-    return Horizon(int(found.horizon), int(found.next), witness)
+    values = {"schema": target.schema, "table": TABLE, "elsewhere": list(ELSEWHERE)}
+    with connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT look")  # so that the snapshot outlives a refusal
+        try:
+            plain, text, knows_crashes, oldest, coming = fetch(connection, _WITNESS, values)[0]
+        except psycopg2.ProgrammingError:
+            cursor.execute("ROLLBACK TO look")
+            return Horizon(0, 0, "")
+    witness = hashlib.sha256(f"{target.name}; {text}".encode()).hexdigest() if plain and knows_crashes else ""
+    return Horizon(int(oldest), int(coming), witness)
 
 
-def rows_all_older(connection: sa.Connection, schema: str, day: date, earlier: int) -> int | None:
+def rows_all_older(connection: Connection, schema: str, day: date, earlier: int) -> int | None:
     """The rows of `day` if the transactions of all lie below the horizon `earlier`, else None."""
     older = f"count(*) FILTER (WHERE age(xmin) > age('{earlier}'::xid8::xid))"
     rows, below = events.aggregates(connection, schema, day, f"count(*), {older}")

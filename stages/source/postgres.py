@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
 from datetime import date
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote
 
 import psycopg2
-import psycopg2.extensions
-import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import make_dsn
+from psycopg2.sql import Composable
 
 from stages.shared import params
 from stages.source.database_url import database_url, parse_url
@@ -28,16 +27,18 @@ Lead = TypeVar("Lead")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class Target:
-    """An engine, the schema that holds the table, and how to name the place in a message, without the password."""
+class Target(NamedTuple):
+    """What libpq connects to, the schema that holds the table, and how to name the place in a message."""
 
-    engine: sa.Engine
+    dsn: str  # holds the password
     schema: str
     name: str
     embedded: bool
     secrets: tuple[str, ...]
     settings: params.Source
+
+    def __repr__(self) -> str:
+        return self.name
 
     def redact(self, text: str) -> str:
         for secret in self.secrets:
@@ -53,33 +54,21 @@ def connect(settings: params.Source) -> Iterator[Target]:
         from stages.source import embedded
 
         with embedded.server() as where:
-            url = sa.URL.create(
-                "postgresql+psycopg2",
-                where["user"],
-                database=where["dbname"],
-                query={k: where[k] for k in ("host", "port")},
-            )
-            yield _target(url, "public", "the embedded sample", True, settings)
+            yield _target(where, "public", "the embedded sample", True, settings)
     else:
-        url, schema = parse_url(text, settings.application_name)
-        host = url.query.get("host") or url.host or "the local socket"
-        port = url.query.get("port") or url.port or 5432
-        name = f"database {url.database or url.username} on {host}:{port} as {url.username}"
-        yield _target(url, schema, name, False, settings)
+        arguments, schema = parse_url(text, settings.application_name)
+        host, port = arguments.get("host", "the local socket"), arguments.get("port", 5432)
+        user = arguments.get("user")
+        name = f"database {arguments.get('dbname', user)} on {host}:{port} as {user}"
+        yield _target(arguments, schema, name, False, settings)
 
 
-# Also psycopg2 has to know, which decodes names and messages.
-ENCODING = {"client_encoding": "utf8"}
-
-
-def _target(url: sa.URL, schema: str, name: str, embedded: bool, settings: params.Source) -> Target:
-    # Whatever zone or date style the server, the role or the client has, it says so to no value: see snapshot().
-    engine = sa.create_engine(url, poolclass=sa.NullPool, isolation_level="REPEATABLE READ", connect_args=ENCODING)
-    password = url.password or ""
+def _target(arguments: Mapping[str, str], schema: str, name: str, embedded: bool, settings: params.Source) -> Target:
+    password = arguments.get("password", "")
     secrets = tuple({password, quote(password), quote(password, safe="")} - {""})
     # One that is so short stands in half of all words.
     secrets = tuple(secret for secret in secrets if len(secret) > 3)
-    return Target(engine, schema, name, embedded, secrets, settings)
+    return Target(make_dsn(**arguments), schema, name, embedded, secrets, settings)
 
 
 # Settings of the transaction, by SET LOCAL: they end with it, and a pooler passes them on where it refuses `options`.
@@ -106,39 +95,45 @@ TIMEOUTS = (
 
 
 @contextmanager
-def snapshot(target: Target, shared: str | None = None) -> Iterator[sa.Connection]:
+def snapshot(target: Target, shared: str | None = None) -> Iterator[Connection]:
     """A connection in a REPEATABLE READ, READ ONLY transaction; `shared` joins the snapshot that another exported.
 
     Raises SourceError for whatever PostgreSQL or the way to it refuses.
     """
     joining = shared is not None
     try:
-        with target.engine.connect().execution_options(postgresql_readonly=True) as connection:
-            if shared is not None:
-                connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{shared}'")
-                joining = False
-            limits = {"statement": target.settings.statement_timeout, "lock": target.settings.lock_timeout}
-            connection.exec_driver_sql(TIMEOUTS.format(**limits))
-            for name, value in SESSION.items():
-                connection.exec_driver_sql(f"SET LOCAL {name} = '{value}'")
-            try:
-                yield connection
-            except BaseException:
-                # Also when it stands in the middle of a COPY, from which nothing but closing leads out.
-                connection.invalidate()
-                raise
-    except DBAPIError as error:
-        raise explain(error.orig or error, target, joining) from None
+        # Also psycopg2 has to know the encoding, which decodes names and messages.
+        with closing(psycopg2.connect(target.dsn, client_encoding="utf8")) as connection:
+            connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+            with connection.cursor() as cursor:
+                if shared is not None:
+                    cursor.execute(f"SET TRANSACTION SNAPSHOT '{shared}'")
+                    joining = False
+                limits = {"statement": target.settings.statement_timeout, "lock": target.settings.lock_timeout}
+                cursor.execute(TIMEOUTS.format(**limits))
+                # Whatever zone or date style the server, the role or the client has, it says so to no value.
+                for name, value in SESSION.items():
+                    cursor.execute(f"SET LOCAL {name} = '{value}'")
+            yield connection
     except psycopg2.Error as error:
-        raise explain(error, target) from None
+        raise explain(error, target, joining) from None
+
+
+def fetch(
+    connection: Connection, statement: str | Composable, values: Mapping[str, object] | None = None
+) -> list[tuple[Any, ...]]:
+    """The rows that a statement answers with. Its %(name)s stand for `values`; without them a % is a %."""
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()
 
 
 def per_day(
     target: Target,
     days: Sequence[date],
     workers: int,
-    first: Callable[[sa.Connection], Lead],
-    work: Callable[[sa.Connection, date], Result],
+    first: Callable[[Connection], Lead],
+    work: Callable[[Connection, date], Result],
 ) -> tuple[Lead, dict[date, Result]]:
     """Run `first` on one connection, then `work` for each day on `workers` more, all in the same snapshot.
 
@@ -149,11 +144,11 @@ def per_day(
         todo.put(day)
     results: dict[date, Result] = {}
     stop = threading.Event()
-    running: list[psycopg2.extensions.connection] = []
+    running: list[Connection] = []
 
     def worker(shared: str) -> None:
         with snapshot(target, shared) as connection:
-            running.append(driver(connection))
+            running.append(connection)
             while not stop.is_set():
                 try:
                     day = todo.get_nowait()
@@ -163,7 +158,7 @@ def per_day(
 
     with snapshot(target) as connection, ThreadPoolExecutor(workers + 1) as pool:
         shared = export_snapshot(connection)
-        running.append(driver(connection))
+        running.append(connection)
         # The main thread only waits: a signal reaches it at once, while libpq would hold it back.
         futures: list[Future[Any]] = [pool.submit(first, connection)]
         try:
@@ -182,10 +177,5 @@ def per_day(
     return answer, results
 
 
-def driver(connection: sa.Connection) -> psycopg2.extensions.connection:
-    """psycopg2's connection below SQLAlchemy's."""
-    return cast(psycopg2.extensions.connection, connection.connection.driver_connection)
-
-
-def export_snapshot(connection: sa.Connection) -> str:
-    return str(connection.scalar(sa.text("SELECT pg_catalog.pg_export_snapshot()")))
+def export_snapshot(connection: Connection) -> str:
+    return str(fetch(connection, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
