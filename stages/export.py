@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.contract import NAMES, arrow_schema
-from stages.shared import params, pseudonym, seal
+from stages.shared import extracted, params, pseudonym, seal
 from stages.shared.errors import DataError, run
 from stages.shared.layout import day_path, listed, read_report, replacing, sha256, write_report
 from stages.shared.parquet import DayWriter, batches, fingerprint, open_day
@@ -53,11 +54,11 @@ def quarantined_rows(quarantine: Path) -> dict[date, pa.Array]:
     return {day: table.filter(pc.field("event_date") == day).column("row_number").combine_chunks() for day in days}
 
 
-def origin(raw: seal.Sealed, bad: pa.Array | None, key: bytes | None) -> dict[str, str]:
+def origin(raw_sha256: str, bad: pa.Array | None, key: bytes | None) -> dict[str, str]:
     """What decides a day's file, as its footer says it: the raw file, the rows left out, the key, contract and code."""
     numbers = "none" if bad is None else hashlib.sha256(repr(bad.to_pylist()).encode()).hexdigest()[:16]
     return {
-        "pipeline.raw": raw.sha256,
+        "pipeline.raw": raw_sha256,
         "pipeline.quarantined": numbers,
         "pipeline.pseudonyms": "none" if key is None else pseudonym.fingerprint(key),
         "pipeline.contract": fingerprint("export", __file__, pseudonym.__file__),
@@ -68,16 +69,24 @@ def export_day(
     raw: Path,
     staging: Path,
     day: date,
+    sha256: str,
     origin: Mapping[str, str],
     bad: pa.Array | None,
     key: bytes | None,
     batch_size: int,
     progress: Progress,
-) -> int:
-    """Write one day's file without the rows at `bad`; returns its rows.
+) -> str:
+    """Write one day's file without the rows at `bad`; returns its checksum.
 
-    Raises DataError unless raw rows = exported + quarantined.
+    Raises DataError unless the raw file has the checksum `sha256`, and raw rows = exported + quarantined.
     """
+    if seal.checksum(day_path(raw, day)) != sha256:
+        raise DataError(
+            f"the file {day_path(raw, day)} is damaged, or not the one that was validated",
+            where=str(day_path(raw, day)),
+            expected="the file whose checksum extract and validate reported",
+            next_step=f"rm {day_path(raw, day)} && dvc repro",
+        )
     schema = arrow_schema("export")
     source = open_day(raw, day, arrow_schema("raw"))
     offset = 0
@@ -100,7 +109,7 @@ def export_day(
             expected="raw = exported + quarantined",
             next_step="dvc repro --force validate, then dvc repro",
         )
-    return writer.rows
+    return writer.sha256
 
 
 def quality(files: Sequence[Path]) -> dict[str, Any]:
@@ -116,10 +125,13 @@ def quality(files: Sequence[Path]) -> dict[str, Any]:
         nulls = connection.execute(
             f"SELECT path_in_schema, sum(stats_null_count)::BIGINT FROM parquet_metadata({listed(files)}) GROUP BY 1"
         ).fetchall()
-        types = connection.execute('SELECT "eventType", count(*) FROM events GROUP BY 1 ORDER BY 1').fetchall()
-        phases = connection.execute(
-            "SELECT coalesce(\"experimentPhase\", 'none'), count(*) FROM events GROUP BY 1 ORDER BY 1"
+        kinds = connection.execute(
+            'SELECT "eventType", coalesce("experimentPhase", \'none\'), count(*) FROM events GROUP BY ALL ORDER BY ALL'
         ).fetchall()
+    types, phases = Counter[str](), Counter[str]()
+    for event_type, phase, rows in kinds:
+        types[event_type] += rows
+        phases[phase] += rows
     return {
         "rows": row[0],
         "users": row[1],
@@ -127,8 +139,8 @@ def quality(files: Sequence[Path]) -> dict[str, Any]:
         "last_timestamp": _utc(row[3]),
         "files": len(files),
         "bytes": sum(file.stat().st_size for file in files),
-        "event_types": dict(types),
-        "phases": dict(phases),
+        "event_types": dict(sorted(types.items())),
+        "phases": dict(sorted(phases.items())),
         "nulls": {name: dict(nulls).get(name, 0) for name in NAMES},
     }
 
@@ -137,8 +149,8 @@ def _utc(value: datetime | None) -> str | None:
     return None if value is None else value.isoformat(timespec="milliseconds") + "Z"
 
 
-def check_verdict(report_file: Path, raw: Mapping[date, seal.Sealed], quarantine: Path) -> None:
-    """Raise DataError unless `validate` looked at these very files and let them pass."""
+def check_verdict(report_file: Path, raw: Mapping[date, str], quarantine: Path) -> None:
+    """Raise DataError unless `validate` looked at files of these very checksums and let them pass."""
     verdict = read_report(report_file, "passed", "mode", "raw_sha256", "quarantine_sha256")
     seen = (verdict["raw_sha256"], verdict["quarantine_sha256"]) == (seal.digest_of(raw), sha256(quarantine))
     if not seen or not (verdict["passed"] or verdict["mode"] == "quarantine"):
@@ -150,13 +162,21 @@ def check_verdict(report_file: Path, raw: Mapping[date, seal.Sealed], quarantine
         )
 
 
-def export(params_file: Path, raw: Path, quarantine: Path, verdict_file: Path, out: Path, report_file: Path) -> None:
+def export(
+    params_file: Path,
+    extracted_file: Path,
+    raw: Path,
+    quarantine: Path,
+    verdict_file: Path,
+    out: Path,
+    report_file: Path,
+) -> None:
     wish = params.load(params_file)
     key = pseudonym.key() if wish.export.pseudonymize else None
-    sources = seal.sealed_days(raw)
-    check_verdict(verdict_file, sources, quarantine)
+    sources = extracted.read(extracted_file)
+    check_verdict(verdict_file, {day: source.sha256 for day, source in sources.items()}, quarantine)
     bad = quarantined_rows(quarantine)
-    origins = {day: origin(source, bad.get(day), key) for day, source in sources.items()}
+    origins = {day: origin(source.sha256, bad.get(day), key) for day, source in sources.items()}
     kept = seal.unchanged(out, origins)
     to_write = [day for day in sources if day not in kept]
     with (
@@ -164,30 +184,44 @@ def export(params_file: Path, raw: Path, quarantine: Path, verdict_file: Path, o
         Progress("export", "rows", sum(sources[day].rows for day in to_write)) as progress,
         ThreadPoolExecutor(THREADS) as pool,
     ):
-        written = [
-            pool.submit(
-                export_day, raw, staging, day, origins[day], bad.get(day), key, wish.extract.batch_size, progress
+        batch_size = wish.extract.batch_size
+        writing = {
+            day: pool.submit(
+                export_day,
+                raw,
+                staging,
+                day,
+                sources[day].sha256,
+                origins[day],
+                bad.get(day),
+                key,
+                batch_size,
+                progress,
             )
             for day in to_write
-        ]
-        rows = sum(kept.values()) + sum(future.result() for future in written)
+        }
+        written = {day: future.result() for day, future in writing.items()}
         files = [day_path(out if day in kept else staging, day) for day in sources]
         facts = quality(files)
-    write_report(report_file, facts)
+    checksums = {day: kept[day].sha256 if day in kept else written[day] for day in sources}
+    # In dvc.yaml it stands for data/export.
+    write_report(report_file, {**facts, "export_sha256": seal.digest_of(checksums)})
     print(f"export: kept {len(kept)}, wrote {len(to_write)}")
-    print(f"export: {count(rows, 'row')} in {count(len(files), 'file')} under {out}, {facts['bytes'] / 1e6:.1f} MB")
+    rows, size = count(facts["rows"], "row"), facts["bytes"] / 1e6
+    print(f"export: {rows} in {count(len(files), 'file')} under {out}, {size:.1f} MB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.export", description=__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    parser.add_argument("--extracted", type=Path, default=Path("data/reports/extract.json"))
     parser.add_argument("--raw", type=Path, default=Path("data/raw/behavioral_events"))
     parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
     parser.add_argument("--verdict", type=Path, default=Path("data/reports/validation.json"))
     parser.add_argument("--out", type=Path, default=Path("data/export/behavioral_events"))
     parser.add_argument("--report", type=Path, default=Path("data/reports/quality.json"))
     args = parser.parse_args()
-    export(args.params, args.raw, args.quarantine, args.verdict, args.out, args.report)
+    export(args.params, args.extracted, args.raw, args.quarantine, args.verdict, args.out, args.report)
 
 
 if __name__ == "__main__":

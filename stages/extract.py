@@ -11,16 +11,17 @@ import argparse
 import hashlib
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
 from psycopg2.extensions import connection as Connection
 
 from schemas.contract import arrow_schema
-from stages.shared import params, seal, watermark
+from stages.shared import extracted, params, seal, watermark
 from stages.shared.errors import DataError, PinError, run
-from stages.shared.layout import PREFIX, day_path, replacing, write_report
+from stages.shared.extracted import File
+from stages.shared.layout import PREFIX, day_path, replacing
 from stages.shared.parquet import DayWriter, fingerprint
 from stages.shared.progress import Progress, count
 from stages.source import events, pgcopy, postgres
@@ -70,18 +71,6 @@ def check_arrived(counted: Mapping[date, int], arrived: Mapping[date, int], wher
             )
 
 
-def report(days: list[date], counted: Mapping[date, int]) -> dict[str, object]:
-    """The report's content. `by_day` is a list, which DVC leaves out of its tables of metrics."""
-    by_day = [{"day": str(day), "rows": counted.get(day, 0)} for day in days]
-    return {
-        "begin": str(days[0]),
-        "until": str(days[-1] + timedelta(days=1)),
-        "days": len(days),
-        "rows": sum(counted.values()),
-        "by_day": by_day,
-    }
-
-
 def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
     """What decides the bytes of a day's file, as its footer says it: the pin, the user filter, contract and code."""
     # Of the users only a digest: a file without rows of theirs shall not name them.
@@ -99,8 +88,8 @@ def read_days(
     pins: Mapping[date, watermark.Day],
     origins: Mapping[date, Mapping[str, str]],
     staging: Path,
-) -> dict[date, int]:
-    """Write the files of the days in `pins` under `staging`; returns PostgreSQL's count for each, after the filter.
+) -> dict[date, File]:
+    """Write the files of the days in `pins` under `staging`; returns what the report says of each.
 
     The rows of each day are counted against its pin. Whether they are those that were pinned, validate finds out from
     the file; but not from one of some users only, so with a filter the digests are compared here. Raises what
@@ -128,7 +117,7 @@ def read_days(
             # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
             return counts(connection) if wish.user_id else {}
 
-        def copy(connection: Connection, day: date) -> int:
+        def copy(connection: Connection, day: date) -> File:
             with DayWriter(day_path(staging, day), schema, origins[day]) as writer:
 
                 def write(batch: pa.RecordBatch) -> None:
@@ -146,12 +135,12 @@ def read_days(
             if wish.user_id:
                 now = watermark.Day(*events.day_digest(connection, target.schema, day, encoding))
                 check_pins({day: pins[day]}, {day: now}, target)
-            return sent
+            return File(sent, writer.sha256)
 
-        filtered, sent = postgres.per_day(target, days, wish.workers, before, copy)
-        counted = filtered if wish.user_id else sent
-        check_arrived(counted, sent, target.name)
-    return counted
+        counted, files = postgres.per_day(target, days, wish.workers, before, copy)
+        if wish.user_id:
+            check_arrived(counted, {day: file.rows for day, file in files.items()}, target.name)
+    return files
 
 
 def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Path) -> None:
@@ -162,16 +151,19 @@ def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Pat
     wanted = {day_path(out, day).parent for day in pins}
     dropped = [folder for folder in out.glob(PREFIX + "*") if folder not in wanted]
     # With a filter a file has fewer rows than the pin says; else as many, whatever its footer claims.
-    kept = {day: rows for day, rows in seal.unchanged(out, origins).items() if wish.user_id or rows == pins[day].rows}
+    intact = seal.unchanged(out, origins)
+    kept = {
+        day: File(file.rows, file.sha256) for day, file in intact.items() if wish.user_id or file.rows == pins[day].rows
+    }
     to_read = {day: pin for day, pin in pins.items() if day not in kept}
     with replacing(out, kept) as staging:
 
-        def read() -> dict[date, int]:
+        def read() -> dict[date, File]:
             return read_days(everything.source, wish, to_read, origins, staging)
 
-        counted = kept | (retrying("extract", everything.source, read) if to_read else {})
-    write_report(report_file, report(list(pins), counted))
-    rows = sum(counted.values())
+        files = kept | (retrying("extract", everything.source, read) if to_read else {})
+    extracted.write(report_file, {day: files[day] for day in pins})
+    rows = sum(file.rows for file in files.values())
     print(f"extract: kept {len(kept)}, read {len(to_read)}, dropped {len(dropped)}")
     print(f"extract: {count(rows, 'row')} in {count(len(pins), 'file')} under {out}")
     if not rows:

@@ -147,7 +147,16 @@ def main() -> None:
     parser.add_argument("--report", type=Path, default=Path("data/reports/load.json"))
     parser.add_argument("--compared", type=Path, default=Path("data/.compared.json"))
     args = parser.parse_args()
-    load(args.params, args.extracted, args.raw, args.quarantine, args.export, args.database, args.report, args.compared)
+    load(
+        args.params,
+        args.extracted,
+        args.raw,
+        args.quarantine,
+        args.export,
+        args.database,
+        args.report,
+        args.compared,
+    )
 
 
 if __name__ == "__main__":

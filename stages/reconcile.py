@@ -10,7 +10,8 @@ from typing import Any
 import duckdb
 
 from schemas.contract import TABLE
-from stages.shared.layout import day_path, listed, literal, read_report
+from stages.shared import extracted
+from stages.shared.layout import day_path, listed, literal
 from stages.shared.progress import count
 
 Counts = Mapping[str, int]
@@ -99,7 +100,7 @@ def compare_content(raw: Counts, quarantined: Counts, in_duckdb: Counts) -> list
 def reconcile(
     connection: duckdb.DuckDBPyConnection,
     database: Path,
-    extracted: Path,
+    extracted_file: Path,
     raw: Path,
     quarantine: Path,
     export: Path,
@@ -113,7 +114,7 @@ def reconcile(
     whose files were compared before, the rows in data/raw and data/export are those that their footers say; DuckDB has
     to hold as many in all.
     """
-    postgres = {day["day"]: day["rows"] for day in read_report(extracted, "by_day")["by_day"]}
+    postgres = {str(day): file.rows for day, file in extracted.read(extracted_file).items()}
     set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
     table = f"analytics.{TABLE}"
     in_raw, in_export = (by_footer(connection, root, compared) for root in (raw, export))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -20,9 +20,9 @@ import pyarrow
 
 from schemas import contract
 from schemas.contract import arrow_schema
-from stages.shared import digest, memory, params, seal, watermark
+from stages.shared import digest, extracted, memory, params, seal, watermark
 from stages.shared.errors import run
-from stages.shared.layout import day_path, listed, read_report, replacing_file, sha256, write_report
+from stages.shared.layout import day_path, listed, replacing_file, sha256, write_report
 from stages.shared.parquet import DayWriter
 from stages.shared.progress import Progress, count
 from stages.validation import pins
@@ -84,7 +84,7 @@ def quarantine_schema() -> pyarrow.Schema:
 
 def validate(
     params_file: Path,
-    extracted: Path,
+    extracted_file: Path,
     raw: Path,
     report_file: Path,
     failures_file: Path,
@@ -92,7 +92,7 @@ def validate(
     passed_file: Path,
 ) -> None:
     wish = params.load(params_file)
-    until = watermark.midnight(watermark.parse_until(read_report(extracted, "until")["until"], extracted))
+    until = watermark.midnight(max(extracted.read(extracted_file)) + timedelta(days=1))
     findings = Findings(wish.validate.failure_cases, wish.validate.report_values)
     files = seal.sealed_days(raw)
     these_rules = rules(wish.validate.experiment_phases)
@@ -122,9 +122,10 @@ def validate(
                     writer.write(quarantined(piece, why))
                 progress.add(sum(piece.batch.num_rows for piece in pieces))
         pins.check(raw, moved.result())
-        write_report(report_file, findings.report(wish.validate.mode, seal.digest_of(files), sha256(new)))
+        checksums = {day: file.sha256 for day, file in files.items()}
+        write_report(report_file, findings.report(wish.validate.mode, seal.digest_of(checksums), sha256(new)))
         write_cases(findings, failures_file)
-        clean = {day: files[day].sha256 for day in files if day not in findings.failed_days}
+        clean = {day: sha for day, sha in checksums.items() if day not in findings.failed_days}
         memory.note(passed_file, these_rules, clean)
         show(findings, failures_file)
         if findings.failed_rows and wish.validate.mode == "strict":

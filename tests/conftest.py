@@ -140,7 +140,15 @@ class Work:
         )
 
     def export(self) -> None:
-        export.export(self.root / "params.yaml", self.raw, self.quarantine, self.verdict, self.out, self.quality)
+        export.export(
+            self.root / "params.yaml",
+            self.extracted,
+            self.raw,
+            self.quarantine,
+            self.verdict,
+            self.out,
+            self.quality,
+        )
 
     def load(self) -> None:
         load.load(

@@ -59,7 +59,7 @@ CASES: list[tuple[int, str, Break]] = [
     (3, "extract", unreachable),
     (4, "extract", drifted),
     (5, "validate", invalid),
-    (6, "export", damaged),
+    (6, "validate", damaged),
     (7, "extract", moved),
 ]
 

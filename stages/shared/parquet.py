@@ -46,12 +46,12 @@ class DayWriter:
     """Writes one day's file from record batches of any size; use it as a context manager.
 
     Holds at most one row group and one batch. With `facts` (texts by a key that begins with "pipeline.") the file is
-    sealed: they and a checksum go into the footer.
+    sealed: they and a checksum go into the footer, and `sha256` is the checksum in the end.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, facts: Mapping[str, str] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.rows = 0
+        self.rows, self.sha256 = 0, ""
         self._path, self._facts = path, facts
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
@@ -111,7 +111,7 @@ class DayWriter:
                 self._writer.add_key_value_metadata({**self._facts, seal.CHECKSUM: seal.BLANK})
         self._writer.close()
         if kind is None and self._facts is not None:
-            seal.seal(self._path)
+            self.sha256 = seal.seal(self._path)
 
 
 def _text_bytes(texts: pa.Array) -> int:

@@ -40,13 +40,14 @@ class Sealed(NamedTuple):
     facts: Mapping[str, str]
 
 
-def seal(path: Path) -> None:
-    """Put the checksum of the whole file in the place of the BLANK that was written under CHECKSUM."""
+def seal(path: Path) -> str:
+    """Put the checksum of the whole file in the place of the BLANK that was written under CHECKSUM, and return it."""
     with open(path, "r+b") as file:
         place = _place(file)
         digest = _digest(file, place)
         file.seek(place)
         file.write(digest.encode())
+    return digest
 
 
 def checksum(path: Path) -> str | None:
@@ -102,10 +103,10 @@ def _intact(root: Path, read: Callable[[Path], Found | None]) -> dict[date, Foun
     return days
 
 
-def unchanged(root: Path, wanted: Mapping[date, Mapping[str, str]]) -> dict[date, int]:
-    """Of the days in `wanted` those whose file is intact and says just that of itself, with its rows."""
+def unchanged(root: Path, wanted: Mapping[date, Mapping[str, str]]) -> dict[date, Sealed]:
+    """Of the days in `wanted` those whose file is intact and says just that of itself, with all that it says."""
     files = _read_all(root, wanted, read)
-    return {day: file.rows for day, file in files.items() if file and file.facts.items() >= wanted[day].items()}
+    return {day: file for day, file in files.items() if file and file.facts.items() >= wanted[day].items()}
 
 
 def _read_all(root: Path, days: Iterable[date], read: Callable[[Path], Found]) -> dict[date, Found]:
@@ -114,9 +115,9 @@ def _read_all(root: Path, days: Iterable[date], read: Callable[[Path], Found]) -
         return dict(zip(wanted, pool.map(read, [day_path(root, day) for day in wanted]), strict=True))
 
 
-def digest_of(days: Mapping[date, Sealed]) -> str:
+def digest_of(checksums: Mapping[date, str]) -> str:
     """One SHA-256 for a folder: over its days and the checksums of their files."""
-    return hashlib.sha256("".join(f"{day} {file.sha256}\n" for day, file in sorted(days.items())).encode()).hexdigest()
+    return hashlib.sha256("".join(f"{day} {sha}\n" for day, sha in sorted(checksums.items())).encode()).hexdigest()
 
 
 def _place(file: BinaryIO) -> int:
