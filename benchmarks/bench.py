@@ -316,6 +316,7 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
             for name, commands in (("empty", ["true"] * len(STAGES)), ("importing", IMPORTS)):
                 small_project(folder / name, commands)
                 measure([*PYTHON_M, "dvc", "repro"], folder / name, env)
+            measure([*PYTHON_M, "dvc", "remote", "add", "bench", str(folder / "remote")], folder / "copy", env)
         for number in range(1, runs + 1):
             for step in (step for step in steps if number <= step.rounds):
                 step.prepare()
@@ -323,15 +324,14 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                 results.runs.setdefault(step.name, []).append(run)
                 took = f"{run.seconds:.2f} s, {run.peak_mb:.0f} MB"
                 print(f"bench: round {number}/{runs}: {step.name}: {took}", file=sys.stderr)
+                if step.name == COLD:
+                    looked, made, results.night = night(folder / "copy", psql, env, days)
+                    both = Run(looked.seconds + made.seconds, max(looked.peak_mb, made.peak_mb))
+                    for name, run in ((NIGHT_REFRESH, looked), (NIGHT_REPRO, made), (NIGHT, both)):
+                        results.runs.setdefault(name, []).append(run)
+                    took = f"{looked.seconds:.2f} + {made.seconds:.2f} s"
+                    print(f"bench: round {number}/{runs}: the night after: {took}", file=sys.stderr)
         if not memory_only:
-            remote = [*PYTHON_M, "dvc", "remote", "add", "bench", str(folder / "remote")]
-            measure(remote, folder / "copy", env)
-            for number in range(1, runs + 1):
-                looked, made, results.night = night(folder / "copy", psql, env, days)
-                both = Run(looked.seconds + made.seconds, max(looked.peak_mb, made.peak_mb))
-                for name, run in ((NIGHT_REFRESH, looked), (NIGHT_REPRO, made), (NIGHT, both)):
-                    results.runs.setdefault(name, []).append(run)
-                print(f"bench: night {number}/{runs}: {looked.seconds:.2f} + {made.seconds:.2f} s", file=sys.stderr)
             for strategy, file in (("view", "data/analytics.duckdb"), ("table", "../table.duckdb")):
                 print(f"bench: example queries, {strategy}", file=sys.stderr)
                 command = [*PYTHON_M, "benchmarks.query_times", file, str(EXECUTIONS)]

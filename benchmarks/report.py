@@ -41,6 +41,12 @@ class Results:
     def seconds(self, name: str) -> float:
         return median(run.seconds for run in self.runs[name])
 
+    def ratio(self, name: str, to: str) -> float:
+        """The median of the rounds' own ratios: a machine's speed drifts, and what is compared ran side by side."""
+        runs, others = self.runs[name], self.runs[to]
+        each = max(len(runs) // len(others), 1)  # runs a round; the plain way has fewer rounds
+        return median(run.seconds / other.seconds for n, run in enumerate(runs) for other in others[n // each :][:1])
+
     def peak(self, name: str) -> float:
         return max(run.peak_mb for run in self.runs[name])
 
@@ -70,7 +76,7 @@ def process_table(results: Results, title: str, names: list[str]) -> str:
     rows = []
     for name in (name for name in names if name in results.runs):
         times = [run.seconds for run in results.runs[name]]
-        ratio = f"{median(times) / results.seconds(FLOOR):.2f}"
+        ratio = f"{results.ratio(name, FLOOR):.2f}"
         span = f"{min(times):.2f} to {max(times):.2f}"
         rows.append([name, f"{median(times):.2f}", span, ratio, f"{results.peak(name):.0f}"])
     return table(title, ["process", "median s", "min to max s", "x floor", "peak MB"], rows)
@@ -94,15 +100,14 @@ def targets(results: Results) -> list[list[str]]:
     """Target, limit, measured value, and whether it holds."""
     found: list[tuple[str, float | None, float, str]] = []
     if FLOOR in results.runs:
-        floor, cold = results.seconds(FLOOR), results.seconds(COLD)
-        found.append(("extract, times the floor", results.seconds("extract") / floor, 1.4, ".2f"))
-        found.append(("cold dvc repro, times the floor", cold / floor, 6, ".2f"))
-        plain = cold / results.seconds(PLAIN) if PLAIN in results.runs else None
+        found.append(("extract, times the floor", results.ratio("extract", FLOOR), 1.4, ".2f"))
+        found.append(("cold dvc repro, times the floor", results.ratio(COLD, FLOOR), 6, ".2f"))
+        plain = results.ratio(COLD, PLAIN) if PLAIN in results.runs else None
         found.append(("cold dvc repro, times the plain way", plain, 0.45, ".2f"))
-        no_op = results.seconds(NO_OP) / results.seconds(EMPTY)
+        no_op = results.ratio(NO_OP, EMPTY)
         found.append(("no-op dvc repro, times that of four empty stages", no_op, 1.25, ".2f"))
     if results.night:
-        found.append(("a night on, times the cold run", results.seconds(NIGHT) / results.seconds(COLD), 0.35, ".2f"))
+        found.append(("a night on, times the cold run", results.ratio(NIGHT, COLD), 0.35, ".2f"))
         sent = results.night["rows_sent"] / results.night["rows_changed"]
         found.append(("a night on, rows sent by PostgreSQL, times the new day's", sent, 1, ".2f"))
         pushed = results.night["bytes_pushed"] / results.night["bytes_changed"]
