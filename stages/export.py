@@ -184,23 +184,12 @@ def export(
         Progress("export", "rows", sum(sources[day].rows for day in to_write)) as progress,
         ThreadPoolExecutor(THREADS) as pool,
     ):
-        batch_size = wish.extract.batch_size
-        writing = {
-            day: pool.submit(
-                export_day,
-                raw,
-                staging,
-                day,
-                sources[day].sha256,
-                origins[day],
-                bad.get(day),
-                key,
-                batch_size,
-                progress,
-            )
-            for day in to_write
-        }
-        written = {day: future.result() for day, future in writing.items()}
+
+        def write(day: date) -> str:
+            sha256, rows_out = sources[day].sha256, bad.get(day)
+            return export_day(raw, staging, day, sha256, origins[day], rows_out, key, wish.extract.batch_size, progress)
+
+        written = dict(zip(to_write, pool.map(write, to_write), strict=True))
         files = [day_path(out if day in kept else staging, day) for day in sources]
         facts = quality(files)
     checksums = {day: kept[day].sha256 if day in kept else written[day] for day in sources}

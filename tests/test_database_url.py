@@ -23,6 +23,7 @@ from stages.source.database_url import database_url, parse_url
             {},
         ),
         ("postgresql://u:p%40ss%3A%2F%23@h/d", "public", "h", "p@ss:/#", {}),
+        ("postgresql://u:50%@h/d", "public", "h", "50%", {}),
         ("postgresql://u@localhost/d?host=/var/run/postgresql", "public", "/var/run/postgresql", None, {"user": "u"}),
         ("postgresql://u@%2Fvar%2Frun/a%20b", "public", "/var/run", None, {"dbname": "a b"}),
         ("postgresql://u:p@h/d?sslmode=require", "public", "h", "p", {"sslmode": "require"}),
@@ -56,7 +57,7 @@ def test_urls(text: str, schema: str, host: str, password: str | None, query: di
         "postgresql://u:ses/ame?@h/d",
         "postgresql://u:p@sesame;rm -rf/d",
         "postgresql://u:p@h:sesame/d",
-        "postgresql://u:sesame%@h/d",
+        "postgresql://u:sesame@[::1/d",
         "postgresql://u:p@h,sesame/d",
     ],
 )

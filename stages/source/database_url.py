@@ -102,9 +102,10 @@ def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
     if not re.fullmatch(r"[\w.:%\-\[\]]*", re.split("[@/]", place.rpartition("@")[2])[0]):
         raise _bad_url("has a host with strange characters; encode those of the password")
     try:
-        server = parse_dsn(f"postgresql://{place}")
+        # To Prisma a % that begins no code is a %; libpq would refuse it.
+        server = parse_dsn("postgresql://" + re.sub("%(?![0-9A-Fa-f]{2})", "%25", place))
     except psycopg2.Error:
-        raise _bad_url("is no URL, or has a % that begins no code (write %25)") from None
+        raise _bad_url("is no URL") from None
     arguments = dict(parse_qsl(query))
     schema = arguments.pop("schema", "public")
     if not (server | arguments).get("port", "0").isdecimal():
