@@ -16,7 +16,7 @@ import duckdb
 
 from schemas.contract import NAMES, TABLE
 from stages import reconcile
-from stages.shared import memory, params, seal
+from stages.shared import extracted, memory, params, seal
 from stages.shared.errors import DataError, PipelineError, run
 from stages.shared.layout import glob, listed, literal, replacing_file, sha256, write_report
 from stages.shared.progress import count
@@ -89,7 +89,7 @@ def rules(columns: Sequence[str], quarantine: Path) -> str:
 
 def load(
     params_file: Path,
-    extracted: Path,
+    extracted_file: Path,
     raw: Path,
     quarantine: Path,
     export: Path,
@@ -101,7 +101,8 @@ def load(
     strategy = wish.load.strategy
     # Pseudonyms are not to be compared with the ids they stand for.
     columns = [name for name in NAMES if not (wish.export.pseudonymize and name in PSEUDONYMS)]
-    before, after = seal.checksums(raw), seal.checksums(export)
+    wrote, before, after = extracted.read(extracted_file), seal.checksums(raw), seal.checksums(export)
+    extracted.check(extracted_file, wrote, raw, before)
     pairs = {day: f"{before[day]} {after[day]}" for day in before.keys() & after.keys()}
     these_rules = rules(columns, quarantine)
     # A view reads the very files that were compared; a table is made anew, with rows of its own.
@@ -114,8 +115,9 @@ def load(
     ):
         duck.execute("SET parquet_metadata_cache = true")  # footers are read more than once
         build(duck, new, export, strategy)
+        counted = {str(day): file.rows for day, file in wrote.items()}
         report, differences = reconcile.reconcile(
-            duck, new, extracted, raw, quarantine, export, columns, to_compare, compared
+            duck, new, counted, raw, quarantine, export, columns, to_compare, compared
         )
         write_report(report_file, {"strategy": strategy, **report})
         if differences:

@@ -10,7 +10,6 @@ from typing import Any
 import duckdb
 
 from schemas.contract import TABLE
-from stages.shared import extracted
 from stages.shared.layout import day_path, listed, literal
 from stages.shared.progress import count
 
@@ -100,7 +99,7 @@ def compare_content(raw: Counts, quarantined: Counts, in_duckdb: Counts) -> list
 def reconcile(
     connection: duckdb.DuckDBPyConnection,
     database: Path,
-    extracted_file: Path,
+    postgres: Counts,
     raw: Path,
     quarantine: Path,
     export: Path,
@@ -110,11 +109,10 @@ def reconcile(
 ) -> tuple[dict[str, Any], list[str]]:
     """What load.json says, and what does not agree.
 
-    Of the days in `to_compare` counts the rows in all five places and compares their content. Of those in `compared`,
-    whose files were compared before, the rows in data/raw and data/export are those that their footers say; DuckDB has
-    to hold as many in all.
+    `postgres` is what PostgreSQL counted, by day. Of the days in `to_compare` counts the rows in all five places and
+    compares their content. Of those in `compared`, whose files were compared before, the rows in data/raw and
+    data/export are those that their footers say; DuckDB has to hold as many in all.
     """
-    postgres = {str(day): file.rows for day, file in extracted.read(extracted_file).items()}
     set_aside = f"read_parquet({literal(str(quarantine))}, hive_partitioning = false)"
     table = f"analytics.{TABLE}"
     in_raw, in_export = (by_footer(connection, root, compared) for root in (raw, export))

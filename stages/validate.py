@@ -92,9 +92,12 @@ def validate(
     passed_file: Path,
 ) -> None:
     wish = params.load(params_file)
-    until = watermark.midnight(max(extracted.read(extracted_file)) + timedelta(days=1))
+    wrote = extracted.read(extracted_file)
+    until = watermark.midnight(max(wrote) + timedelta(days=1))
     findings = Findings(wish.validate.failure_cases, wish.validate.report_values)
     files = seal.sealed_days(raw)
+    checksums = {day: file.sha256 for day, file in files.items()}
+    extracted.check(extracted_file, wrote, raw, checksums)
     these_rules = rules(wish.validate.experiment_phases)
     passed = memory.recall(passed_file, these_rules)
     known = [day for day in files if files[day].sha256 == passed.get(day)]
@@ -122,7 +125,6 @@ def validate(
                     writer.write(quarantined(piece, why))
                 progress.add(sum(piece.batch.num_rows for piece in pieces))
         pins.check(raw, moved.result())
-        checksums = {day: file.sha256 for day, file in files.items()}
         write_report(report_file, findings.report(wish.validate.mode, seal.digest_of(checksums), sha256(new)))
         write_cases(findings, failures_file)
         clean = {day: sha for day, sha in checksums.items() if day not in findings.failed_days}

@@ -484,5 +484,6 @@ def test_a_file_of_other_rows_than_postgresql_s_is_noticed(five: Work) -> None:
         changed = pa.array([other, *values[1:]], kind)
         with DayWriter(path, arrow_schema("raw"), sealed.facts) as writer:
             writer.write(table.set_column(table.column_names.index(column), column, changed).to_batches()[0])
+        five.as_if_extracted()
         with pytest.raises(PinError, match="2025-10-27"):
             five.validate()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from datetime import timedelta
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
 from schemas.contract import NAMES
+from stages.shared import seal
 from stages.shared.errors import DataError, RowsInvalidError
+from stages.shared.layout import day_path
 from stages.shared.parquet import DayWriter
-from tests.conftest import Database, Work, cuid, event, extracted_rows, run_stage
+from tests.conftest import UNTIL, Database, Work, cuid, event, extracted_rows, run_stage
 from tests.test_extract import files
 
 INVALID: list[tuple[dict[str, Any], str, str]] = [
@@ -169,8 +173,43 @@ def test_json_that_no_database_would_give_is_found(db: Database, work: Work) -> 
     broken = table.set_column(3, table.schema.field(3), [["{", "[1,]"]])
     with DayWriter(path, table.schema, {"pipeline.users": "some"}) as writer:
         writer.write(broken.combine_chunks().to_batches()[0])
+    work.as_if_extracted()
     with pytest.raises(RowsInvalidError, match=r"eventData\.json_valid \(2\)"):
         work.validate()
+
+
+@pytest.mark.parametrize("stage", ["validate", "load"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("altered", "the file of 2025-10-27 is altered"),
+        ("one missing", "the file of 2025-10-26 is missing; 1 of 2 files are there"),
+        ("all missing", "the file of 2025-10-26 is missing; 0 of 2 files are there"),
+        ("one more", "the file of 2025-10-28 is of no day in the window; 3 of 2 files are there"),
+    ],
+)
+def test_files_that_extract_did_not_write_are_refused(
+    db: Database, work: Work, stage: str, damage: str, words: str
+) -> None:
+    """Sealed and valid, each of them: DVC runs extract first, unless it is told not to."""
+    db.insert(event(), event())
+    work.all()
+    before, database = files(work.out), work.database.read_bytes()
+    newest = day_path(work.raw, UNTIL - timedelta(days=1))
+    if damage == "altered":
+        sealed, table = seal.read(newest), pq.read_table(newest)
+        assert sealed is not None
+        with DayWriter(newest, table.schema, sealed.facts) as writer:
+            writer.write(table.slice(1).combine_chunks().to_batches()[0])
+    elif damage == "one missing":
+        shutil.rmtree(day_path(work.raw, UNTIL - timedelta(days=2)).parent)
+    elif damage == "all missing":
+        shutil.rmtree(work.raw)
+    else:
+        shutil.copytree(newest.parent, day_path(work.raw, UNTIL).parent)
+    with pytest.raises(DataError, match=f"is not what extract wrote: {words}"):
+        getattr(work, stage)()
+    assert (files(work.out), work.database.read_bytes()) == (before, database)
 
 
 def test_pandera_s_variables_of_the_environment_switch_nothing_off(db: Database, work: Work) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from stages.shared.errors import DataError
 from stages.shared.layout import read_report, write_report
+from stages.shared.progress import count
 
 
 class File(NamedTuple):
@@ -38,3 +39,22 @@ def read(path: Path) -> dict[date, File]:
             expected="the report that extract wrote",
             next_step="dvc repro extract, then dvc repro; or git checkout -- data/reports",
         ) from None
+
+
+def check(path: Path, files: Mapping[date, File], raw: Path, found: Mapping[date, str]) -> None:
+    """Raise DataError unless the files under `raw`, with the checksums `found`, are those of the report, day by day.
+
+    DVC sees to that before it runs a stage, but not with --single-item, --allow-missing or a frozen extract.
+    """
+    for day in sorted(files.keys() | found.keys()):
+        if day in files and found.get(day) == files[day].sha256:
+            continue
+        fault = "missing" if day not in found else "altered" if day in files else "of no day in the window"
+        at_all = f"; {len(found)} of {count(len(files), 'file')} are there"
+        raise DataError(
+            f"{raw} is not what extract wrote: the file of {day} is {fault}"
+            + (at_all if len(found) != len(files) else ""),
+            where=str(raw),
+            expected=f"the files whose checksums {path} has",
+            next_step=f"dvc checkout --force {raw} (dvc pull, where it never was) or dvc repro extract; then dvc repro",
+        )
