@@ -563,6 +563,76 @@ def test_a_limit_of_time_and_a_lock_are_said(db: Database, many: Work) -> None:
         fails(many, SourceError, "lock timeout", "source.lock_timeout")
 
 
+def until_one_waits(db: Database, waiters: int = 1) -> None:
+    """Return when so many connections to the database wait for a lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
+    while db.run(waiting, [db.name]) < [(waiters,)]:
+        pass
+
+
+REWRITES = {
+    "truncate": "CREATE TEMP TABLE kept AS TABLE behavioral_events; TRUNCATE behavioral_events; "
+    "INSERT INTO behavioral_events TABLE kept",
+    "rewrite": 'ALTER TABLE behavioral_events ALTER "dayOfWeek" TYPE bigint; '
+    'ALTER TABLE behavioral_events ALTER "dayOfWeek" TYPE integer',
+    "exchange": "CREATE TABLE other AS TABLE behavioral_events; ALTER TABLE behavioral_events RENAME TO older; "
+    "ALTER TABLE other RENAME TO behavioral_events",
+    "partition": "CREATE TEMP TABLE kept AS TABLE part; TRUNCATE part; INSERT INTO part TABLE kept",
+}
+
+
+@pytest.mark.parametrize("how", REWRITES)
+@pytest.mark.parametrize("stage", ["refresh", "extract"])
+def test_a_table_that_is_written_anew_meanwhile_is_never_seen_empty(
+    db: Database, work: Work, stage: str, how: str
+) -> None:
+    """At every instant the table has the same rows, for who does not take the snapshot before the lock."""
+    if how == "partition":
+        db.run(
+            "CREATE TABLE whole (LIKE behavioral_events) PARTITION BY RANGE (timestamp); "
+            "CREATE TABLE part PARTITION OF whole FOR VALUES FROM ('2025-10-01') TO ('2025-11-01'); "
+            "CREATE TABLE rest PARTITION OF whole DEFAULT; "
+            "INSERT INTO whole TABLE behavioral_events; DROP TABLE behavioral_events; "
+            "ALTER TABLE whole RENAME TO behavioral_events"
+        )
+    db.insert(*(event() for _ in range(20)))
+    work.refresh()
+    pinned, rows = work.watermark.read_text(), db.rows()
+    work.looked.unlink()
+    shutil.rmtree(work.raw, ignore_errors=True)
+    with closing(db.connect()) as blocker, blocker.cursor() as cursor, ThreadPoolExecutor(1) as pool:
+        blocker.autocommit = False
+        cursor.execute(REWRITES[how])
+        running = pool.submit(getattr(work, stage))
+        until_one_waits(db)
+        blocker.commit()
+        running.result(timeout=30)
+    assert work.watermark.read_text() == pinned
+    work.extract()
+    assert extracted_rows(work) == rows
+
+
+def test_a_migration_between_two_connections_does_not_wait_for_both(
+    db: Database, work: Work, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It waits for the first, which waits for the second, which would wait for the migration."""
+    db.insert(event())
+    work.refresh()
+    work.set(source__attempts=5, source__lock_timeout=25)
+    with closing(db.connect()) as blocker, blocker.cursor() as cursor, ThreadPoolExecutor(2) as pool:
+        blocker.autocommit = False
+        cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
+        extract = pool.submit(work.extract)
+        until_one_waits(db)
+        migration = pool.submit(db.run, "ALTER TABLE behavioral_events ADD COLUMN more integer")
+        until_one_waits(db, 2)
+        blocker.commit()
+        extract.result(timeout=60)
+        migration.result(timeout=60)
+    assert "a migration waits for the table" in capsys.readouterr().err
+    assert extracted_rows(work) == db.rows()
+
+
 def test_extracts_while_others_write_as_fast_as_they_can(db: Database, work: Work) -> None:
     """Every transaction of the writer keeps the two days equal, so a mixture of two snapshots would show."""
     for day in (26, 27):

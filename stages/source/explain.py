@@ -38,10 +38,10 @@ BROKEN = (
 POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could not import the requested snapshot")
 
 
-def explain(error: BaseException, target: Target, joining: bool = False) -> PipelineError:
+def explain(error: BaseException, target: Target, joining: bool = False, joined: bool = False) -> PipelineError:
     """What PostgreSQL or libpq said, as a message for the user, without secrets.
 
-    `joining`: it happened when a further connection was to join the snapshot of the first.
+    `joining`: it happened when a further connection was to join the snapshot of the first; `joined`: on such a one.
     """
     lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
     said = "; ".join(lines[:2]) or type(error).__name__
@@ -64,6 +64,13 @@ def explain(error: BaseException, target: Target, joining: bool = False) -> Pipe
             expected="direct connections to one server, extract.workers and one more; a pgbouncer that balances, "
             "or whose pool is smaller, breaks this",
             next_step="the direct URL of the database in DATABASE_URL (what Prisma calls directUrl)",
+        )
+    if joined and code == "55P03":
+        return TransientSourceError(
+            "a migration waits for the table, and the connections that read it would wait for the migration",
+            where=target.name,
+            expected="no ALTER TABLE, TRUNCATE, REINDEX or the like that begins while the snapshot is shared",
+            next_step="the same command again, when the migration is done",
         )
     if code in ("57014", "55P03"):
         return SourceError(

@@ -14,8 +14,9 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import make_dsn
-from psycopg2.sql import Composable
+from psycopg2.sql import SQL, Composable, Identifier
 
+from schemas.contract import TABLE
 from stages.shared import params
 from stages.source.database_url import database_url, parse_url
 from stages.source.explain import explain
@@ -85,13 +86,16 @@ SESSION = {
 }
 
 
-# One connection idles in its transaction while others copy; a limit that a provider sets would end it. Settings that
-# this version does not know are left out.
-TIMEOUTS = (
-    "SELECT set_config(name, CASE name WHEN 'statement_timeout' THEN '{statement}s' WHEN 'lock_timeout' THEN '{lock}s' "
-    "ELSE '0' END, true) FROM pg_catalog.pg_settings WHERE name IN "
-    "('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'transaction_timeout')"
-)
+# One connection idles in its transaction while others copy; a limit that a provider sets would end it.
+IDLE_LIMITS = ("idle_in_transaction_session_timeout", "transaction_timeout")
+SINCE_17 = {"transaction_timeout"}
+
+# Seconds that a connection which joined waits for a lock, whatever the params say. A migration that came meanwhile
+# waits for the first connection and is waited for by this one, in a circle that PostgreSQL does not see.
+JOINED_LOCK_TIMEOUT = 1
+
+# What LOCK TABLE says of a foreign table or a materialized view, and of a table that is not there.
+NOT_LOCKABLE = ("42809", "42P01", "3F000")
 
 
 @contextmanager
@@ -109,14 +113,34 @@ def snapshot(target: Target, shared: str | None = None) -> Iterator[Connection]:
                 if shared is not None:
                     cursor.execute(f"SET TRANSACTION SNAPSHOT '{shared}'")
                     joining = False
-                limits = {"statement": target.settings.statement_timeout, "lock": target.settings.lock_timeout}
-                cursor.execute(TIMEOUTS.format(**limits))
-                # Whatever zone or date style the server, the role or the client has, it says so to no value.
-                for name, value in SESSION.items():
-                    cursor.execute(f"SET LOCAL {name} = '{value}'")
+                lock = JOINED_LOCK_TIMEOUT if shared else target.settings.lock_timeout
+                limits = {"statement_timeout": f"{target.settings.statement_timeout}s", "lock_timeout": f"{lock}s"}
+                known = [name for name in IDLE_LIMITS if connection.server_version >= 170000 or name not in SINCE_17]
+                # Whatever zone or date style the server, the role or the client has, it says so to no value. By SET,
+                # because a SELECT would take the snapshot.
+                settings = SESSION | limits | dict.fromkeys(known, "0")
+                cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items()))
             yield connection
     except psycopg2.Error as error:
-        raise explain(error, target, joining) from None
+        raise explain(error, target, joining, shared is not None) from None
+
+
+def lock(connection: Connection, target: Target) -> None:
+    """Take the lock that every reader takes, on the table and its partitions, before anything takes the snapshot.
+
+    Else a snapshot taken while TRUNCATE or ALTER TABLE held the table would find it empty once they commit, rows that
+    came with them being too new for it and those before gone. Nothing happens where there is no such table.
+    """
+    table = SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(Identifier(target.schema, TABLE))
+    with connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT unlocked")
+        try:
+            cursor.execute(table)
+        except psycopg2.Error as error:
+            if error.pgcode not in NOT_LOCKABLE:
+                raise
+            cursor.execute("ROLLBACK TO SAVEPOINT unlocked")
+        cursor.execute("RELEASE SAVEPOINT unlocked")
 
 
 def fetch(
@@ -149,6 +173,7 @@ def per_day(
     def worker(shared: str) -> None:
         with snapshot(target, shared) as connection:
             running.append(connection)
+            lock(connection, target)
             while not stop.is_set():
                 try:
                     day = todo.get_nowait()
@@ -156,13 +181,16 @@ def per_day(
                     return
                 results[day] = work(connection, day)
 
+    def lead(connection: Connection) -> tuple[str, Lead]:
+        lock(connection, target)
+        return export_snapshot(connection), first(connection)
+
     with snapshot(target) as connection, ThreadPoolExecutor(workers + 1) as pool:
-        shared = export_snapshot(connection)
         running.append(connection)
         # The main thread only waits: a signal reaches it at once, while libpq would hold it back.
-        futures: list[Future[Any]] = [pool.submit(first, connection)]
+        futures: list[Future[Any]] = [pool.submit(lead, connection)]
         try:
-            answer = futures[0].result()
+            shared, answer = futures[0].result()
             futures += [pool.submit(worker, shared) for _ in range(min(workers, len(days)))]
             # The first to fail is the one to report; the others then end with "canceled".
             for future in as_completed(futures):
