@@ -1,7 +1,7 @@
 # What CI calls and people type. Only relative paths, so that the checkout may stand anywhere.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup repro refresh queries summary remote check test lint bench faults clean
+.PHONY: help setup repro refresh night queries summary remote check test lint bench faults clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +38,15 @@ repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
 refresh: $(BIN)/.ready ## look at the source and rewrite watermark.yaml (UNTIL=DATE)
 	@$(RUN) python -m stages.refresh $(if $(UNTIL),--until "$(UNTIL)")
 
+# After a night whose push failed there is more than one commit that the remote may not have.
+night: $(BIN)/.ready ## refresh, repro, commit and push, for cron
+	@$(MAKE) --no-print-directory refresh
+	@$(MAKE) --no-print-directory repro
+	@git add params.yaml watermark.yaml dvc.lock data/reports
+	@git diff --cached --quiet || git commit --quiet -m "Snapshot"
+	@$(RUN) dvc push $$(test "$$(git rev-list --count @{push}.. 2> /dev/null || echo 2)" -le 1 || echo --all-commits)
+	@git push --quiet
+
 queries: $(BIN)/.ready ## run the example queries of queries/
 	@$(RUN) python -m stages.queries
 
@@ -48,6 +57,7 @@ remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=h
 	@case "$(URL)" in s3://?*) ;; *) echo "error: URL is '$(URL)', expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2;; esac
 	@case "$(ENDPOINT)" in ""|http://?*|https://?*) ;; *) echo "error: ENDPOINT is '$(ENDPOINT)', expected http(s)://HOST; next: make remote URL=$(URL) ENDPOINT=https://$(ENDPOINT)"; exit 2;; esac
 	@$(RUN) dvc remote add --default --force storage "$(URL)"
+	@$(RUN) dvc remote modify storage verify true
 	@test -z "$(ENDPOINT)" || $(RUN) dvc remote modify storage endpointurl "$(ENDPOINT)"
 
 check: $(BIN)/.ready ## do pipeline and dvc.lock agree, and is everything in the remote? Needs no data
@@ -70,4 +80,4 @@ faults: $(BIN)/.ready-dev ## break things on purpose, count what came of it (KIL
 	@$(RUN) python -m benchmarks.faults --kills $(KILLS) --times $(TIMES)
 
 clean: ## remove what the pipeline made, but not its versions
-	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times data/.passed.json data/.compared.json data/.looked.json
+	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times data/.passed.json data/.compared.json data/.looked.json data/reports/validation_failures.csv

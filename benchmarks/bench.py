@@ -146,8 +146,8 @@ def database(rows: int, days: int, skew: float) -> Iterator[tuple[str, list[str]
     try:
         # It counts the rows that COPY sent, by statement.
         with pgserver.running(home, "bench", fill, shared_preload_libraries="pg_stat_statements") as where:
-            url = f"postgresql://{where['user']}@localhost/{where['dbname']}"
-            yield f"{url}?host={quote(where['host'], safe='')}&port={where['port']}", psql
+            url = f"postgresql://{where['user']}@localhost:{where['port']}/{where['dbname']}"
+            yield f"{url}?host={quote(where['host'], safe='')}", psql
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

@@ -55,8 +55,8 @@ class Fault:
 
 
 def url(where: dict[str, str]) -> str:
-    address = f"host={quote(where['host'], safe='')}&port={where['port']}"
-    return f"postgresql://{where['user']}@localhost/{where['dbname']}?{address}"
+    place = f"localhost:{where['port']}/{where['dbname']}"
+    return f"postgresql://{where['user']}@{place}?host={quote(where['host'], safe='')}"
 
 
 class Lab:

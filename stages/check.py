@@ -31,6 +31,12 @@ def would_run() -> list[str]:
     return list(dict.fromkeys(stages))
 
 
+def uncommitted() -> list[str]:
+    """Files that decide what the pipeline gives, and are not as they are committed."""
+    paths = ["dvc.yaml", "dvc.lock", "params.yaml", "watermark.yaml", "stages", "schemas"]
+    return [line[3:] for line in store.git("status", "--porcelain", "--", *paths).splitlines()]
+
+
 def not_in_remote() -> tuple[int, list[str]]:
     """How many files the snapshot of dvc.lock has, and which of them the remote does not hold."""
     with store.project() as repo:
@@ -53,13 +59,15 @@ def check() -> bool:
         print("check: there is no dvc.lock; next: dvc repro, then git commit")
         return False
     try:
-        stages = would_run()
+        stages, changed = would_run(), uncommitted()
     except PipelineError as error:
         print(f"check: pipeline and dvc.lock: {error.what}; next: {error.next_step}")
         return False
     print(
         f"check: pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
         if stages
+        else f"check: pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit"
+        if changed
         else "check: pipeline and dvc.lock agree"
     )
     try:
@@ -73,7 +81,7 @@ def check() -> bool:
         if missing
         else f"check: remote holds all {count(files, 'file')}"
     )
-    return not stages and not missing
+    return not stages and not changed and not missing
 
 
 def main() -> None:

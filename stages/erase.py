@@ -14,7 +14,7 @@ from pathlib import Path
 
 from schemas.contract import CUID
 from stages import store
-from stages.search import WORKSPACE, Finding, in_workspace, look, names_of
+from stages.search import SCRATCH, WORKSPACE, Finding, in_workspace, look, names_of
 from stages.shared import pseudonym
 from stages.shared.errors import DataError, ParamsError, PipelineError, run
 from stages.shared.progress import count
@@ -81,14 +81,10 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
             )
         rows = sum(finding.rows for finding in found.values())
         print(f"erase: {count(len(found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}")
-        here = now + in_workspace(names)
-        if here:
-            problem = DataError(
-                f"the current snapshot still holds {user}: {say(here)}",
-                where="dvc.lock, data/",
-                expected="a snapshot without the user, before older ones are deleted",
-                next_step="delete the rows in PostgreSQL, make refresh repro, git commit, then the same command again",
-            )
+        held = in_workspace(names)
+        scratch = [file for file in held if file.startswith(SCRATCH)]
+        problem = still_held(user, now + [file for file in held if file not in scratch])
+        if problem:
             if yes:
                 raise problem
             print(f"erase: {problem}", file=sys.stderr)
@@ -100,12 +96,36 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
             return
         if found:
             print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
+        for file in scratch:
+            Path(file).unlink()
+            print(f"erase: deleted {file}, which named the id")
         for finding in found.values():
             for place in places:
                 if place.name in finding.places:
                     place.delete(finding.places[place.name])
         prove(places, user, names)
     named_in_git(user)
+
+
+def still_held(user: str, files: Sequence[str]) -> DataError | None:
+    """What stands in the way while `files`, of the current snapshot or copies of experiments, hold the user."""
+    here = list(dict.fromkeys(file for file in files if not file.startswith(".dvc/")))
+    if here:
+        return DataError(
+            f"the current snapshot still holds {user}: {say(here)}",
+            where="dvc.lock, data/",
+            expected="a snapshot without the user, before older ones are deleted",
+            next_step="delete the rows in PostgreSQL and what names the id in other rows' eventData, make refresh "
+            "repro, git commit (or, where others did: git pull, dvc pull), then the same command again",
+        )
+    if files:
+        return DataError(
+            f"copies of experiments still hold {user}: {say(files)}",
+            where=".dvc/tmp/exps",
+            expected="no copy with the user, before older versions are deleted",
+            next_step="rm -r .dvc/tmp/exps, when no experiment runs, then the same command again",
+        )
+    return None
 
 
 def nothing_there(place: str, user: str) -> PipelineError:

@@ -48,8 +48,8 @@ def check_pins(
                 f"watermark.yaml does not pin the embedded sample: {some}{more}",
                 where=f"{target.name}, which is the source because DATABASE_URL is not set",
                 expected="the database that watermark.yaml was pinned from",
-                next_step="set DATABASE_URL (environment or .env); or dvc pull; or, for the sample, "
-                "git checkout -- watermark.yaml, or python -m stages.refresh",
+                next_step="set DATABASE_URL (environment or .env); or dvc pull; or, to pin the sample instead, "
+                "rm watermark.yaml, then python -m stages.refresh",
             )
         raise PinError(
             f"the source has moved on {count(len(moved), 'day')} since watermark.yaml was written: {some}{more}",
@@ -195,7 +195,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.check:
         check(args.params)
-        return
+        sys.exit()  # it is no run whose time the summary would tell
     extract(args.params, args.watermark, args.out, args.report)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from stages.shared import seal
 from stages.shared.errors import DataError, ParamsError, run
 from stages.shared.layout import literal, read_report
 from stages.shared.progress import count
@@ -36,15 +37,16 @@ def connect(root: Path = ROOT) -> duckdb.DuckDBPyConnection:
 
 
 def check_files(root: Path) -> None:
-    """Raise DataError when a view would answer from fewer or more files than `load` saw."""
-    report = read_report(root / "data/reports/load.json", "strategy", "days")
-    files = len(list((root / "data/export/behavioral_events").glob("*/*.parquet")))
-    if report["strategy"] == "view" and files != report["days"]:
+    """Raise DataError when a view would answer from other files than `export` wrote and `load` compared."""
+    strategy = read_report(root / "data/reports/load.json", "strategy")["strategy"]
+    wrote = read_report(root / "data/reports/quality.json", "export_sha256")["export_sha256"]
+    export = root / "data/export/behavioral_events"
+    if strategy == "view" and seal.digest_of(seal.checksums(export)) != wrote:
         raise DataError(
-            f"data/export has {count(files, 'file')}, and load saw {report['days']:,}",
-            where=str(root / "data/export"),
-            expected="the files that analytics.duckdb was made for",
-            next_step="dvc checkout --force, or dvc repro",
+            "data/export is not what export wrote",
+            where=str(export),
+            expected="the files that analytics.duckdb was made for, by the checksum in data/reports/quality.json",
+            next_step="dvc pull where the data never was; else dvc repro --force --single-item export, then dvc repro",
         )
 
 

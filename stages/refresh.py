@@ -18,7 +18,7 @@ from typing import NamedTuple
 from psycopg2.extensions import connection as Connection
 
 from stages.shared import digest, memory, params, watermark
-from stages.shared.errors import ParamsError, run
+from stages.shared.errors import ParamsError, PinError, run
 from stages.shared.progress import Progress, count
 from stages.shared.watermark import Day, Watermark
 from stages.source import events, horizon, postgres
@@ -113,6 +113,22 @@ def _rules(now: horizon.Horizon) -> str:
     return memory.rules(now.witness, code)
 
 
+def check_source(before: Mapping[date, Day], sample: Mapping[date, Day], watermark_file: Path) -> None:
+    """Raise PinError when the sample is not what was pinned `before`: an app's snapshots shall not become the sample's.
+
+    `before` is empty where the source is not the sample.
+    """
+    other = [day for day, pin in before.items() if sample[day] != pin]
+    if other:
+        raise PinError(
+            f"DATABASE_URL is not set, and {watermark_file} pins another source than the embedded sample: "
+            f"{count(len(other), 'day')} of other rows, the first is {min(other)}",
+            where="the environment or .env",
+            expected="the DATABASE_URL of what is pinned",
+            next_step=f"set DATABASE_URL; or, to pin the sample instead, rm {watermark_file}, then the same command",
+        )
+
+
 def _default_until(target: postgres.Target) -> date:
     if target.embedded:
         from stages.source import sample
@@ -132,10 +148,11 @@ def refresh(params_file: Path, watermark_file: Path, looked_file: Path, until: d
                 print(f"refresh: notice: {end} lies in the future; rows may still come", file=sys.stderr)
             window = watermark.window(end, days or wish.extract.days)
             print(f"refresh: looking at {count(len(window), 'day')} before {end} in {target.name}", flush=True)
-            found = Watermark(end, look(target, window, wish.extract.workers, wish.extract.user_id, looked_file))
-            if target.embedded and old is not None and old != found:
-                print("refresh: notice: DATABASE_URL is not set, so this pins the embedded sample", file=sys.stderr)
-            return found
+            before = old.days if target.embedded and old is not None else {}
+            to_look = sorted({*window, *before})
+            found = look(target, to_look, wish.extract.workers, wish.extract.user_id, looked_file)
+            check_source(before, found, watermark_file)
+            return Watermark(end, {day: found[day] for day in window})
 
     new = retrying("refresh", wish.source, look_once)
     lines = moved(old, new)

@@ -22,6 +22,9 @@ from stages.shared.progress import Progress
 # Folders of the workspace that may hold rows or ids: outputs and reports, and DVC's copies for experiments.
 WORKSPACE = ("data", ".dvc/tmp/exps")
 
+# What in them is nobody's version: the failing cells of the last validate, and what dvc exp show remembers.
+SCRATCH = ("data/reports/validation_failures.csv", ".dvc/tmp/exps/cache/")
+
 
 @dataclass(frozen=True)
 class Finding:

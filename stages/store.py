@@ -39,6 +39,8 @@ class Place:
                 below = self.fs.join(self.root, folder)
                 if self.fs.exists(below):
                     found += self.fs.find(below)
+            if not found and not self.root.startswith("/"):
+                self.fs.ls(self.root.split("/")[0])  # an empty bucket is no error, one that does not exist is
             return sorted(found)
 
     def objects(self) -> dict[str, str]:

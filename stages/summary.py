@@ -1,4 +1,5 @@
-"""What the pipeline's outputs hold, in a few lines for a person, and what to type next. Reads the reports only."""
+"""What the pipeline's outputs hold, in a few lines for a person, and what to type next. Reads the reports, and
+makes sure that data/export is what they speak of."""
 
 from __future__ import annotations
 
@@ -6,14 +7,17 @@ import textwrap
 from contextlib import suppress
 from pathlib import Path
 
+from schemas.contract import COLUMNS
+from stages.queries import check_files
 from stages.shared.errors import DataError, run
 from stages.shared.layout import read_report
+from stages.shared.params import load_yaml
 from stages.shared.progress import count
 
 REPORTS = {
     "extract": ("begin", "until", "days", "rows"),
     "quality": ("rows", "users", "event_types", "phases", "files", "bytes"),
-    "load": ("quarantine", "strategy"),
+    "load": ("quarantine", "strategy", "columns_compared"),
     "validation": ("rows", "checks", "failed_rows"),
 }
 
@@ -41,6 +45,18 @@ def listed(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {n:,}" for name, n in most_first) or "no rows"
 
 
+def conditions(columns_compared: int) -> dict[str, str]:
+    """What the figures hold for, where that is not all users under their own ids."""
+    lock = load_yaml(Path("dvc.lock"))
+    users = lock["stages"]["extract"]["params"]["params.yaml"]["extract.user_id"]
+    said = {}
+    if users:
+        said["filter"] = f"only {count(len([users] if isinstance(users, str) else users), 'user')} of extract.user_id"
+    if columns_compared < len(COLUMNS):
+        said["pseudonyms"] = f"in place of ids; {columns_compared} of {len(COLUMNS)} columns were compared"
+    return said
+
+
 def summary() -> str:
     extracted, quality, loaded, verdict = (
         read_report(Path("data/reports", f"{name}.json"), *keys) for name, keys in REPORTS.items()
@@ -52,6 +68,7 @@ def summary() -> str:
             expected="reports of one run; data/export and data/analytics.duckdb still hold the last good one",
             next_step="dvc repro, and look at its first error",
         )
+    check_files(Path())
     lines = {
         "window": f"{extracted['begin']} to {extracted['until']} (UTC, exclusive), {extracted['days']:,} days",
         "rows": f"{quality['rows']:,}, the same in PostgreSQL's snapshot, Parquet and DuckDB"
@@ -59,6 +76,7 @@ def summary() -> str:
         else f"{quality['rows']:,} in Parquet and DuckDB, and {loaded['quarantine']:,} in quarantine: "
         f"the {extracted['rows']:,} of PostgreSQL's snapshot",
         "users": f"{quality['users']:,}",
+        **conditions(loaded["columns_compared"]),
         "checks": f"{len(verdict['checks'])}, {count(verdict['failed_rows'], 'failing row')}",
         "event types": f"{len(quality['event_types'])}: {listed(quality['event_types'])}",
         "phases": listed(quality["phases"]),

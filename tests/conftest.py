@@ -71,9 +71,11 @@ class Database:
     name: str
 
     def url(self, user: str = "postgres", password: str = "", **query: str) -> str:
-        arguments = {"host": self.where["host"], "port": self.where["port"], **query}
+        arguments = {"host": self.where["host"], **query}
         login = f"{user}:{password}" if password else user
-        return f"postgresql://{login}@localhost/{self.name}?" + "&".join(f"{k}={v}" for k, v in arguments.items())
+        return f"postgresql://{login}@localhost:{self.where['port']}/{self.name}?" + "&".join(
+            f"{k}={v}" for k, v in arguments.items()
+        )
 
     def connect(self, **more: str) -> psycopg2.extensions.connection:
         connection = psycopg2.connect(**{**self.where, "dbname": self.name, **more})

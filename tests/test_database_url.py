@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from stages.shared import params
 from stages.shared.errors import ParamsError
+from stages.source import postgres
 from stages.source.database_url import database_url, parse_url
+from tests.conftest import ROOT, Database
 
 
 @pytest.mark.parametrize(
@@ -59,6 +62,10 @@ def test_urls(text: str, schema: str, host: str, password: str | None, query: di
         "postgresql://u:p@h:sesame/d",
         "postgresql://u:sesame@[::1/d",
         "postgresql://u:p@h,sesame/d",
+        "postgresql://u:9/sesame@h/d",
+        "postgresql://u:/sesame@h:1/d",
+        "postgresql://u@h:12?sesame=1@h/d",
+        "postgresql://u:sesame%FF@h/d",
     ],
 )
 def test_what_is_no_url_is_refused_without_being_shown(text: str) -> None:
@@ -66,6 +73,32 @@ def test_what_is_no_url_is_refused_without_being_shown(text: str) -> None:
         parse_url(text, "tests")
     assert "sesame" not in str(caught.value)
     assert "DATABASE_URL" in str(caught.value)
+
+
+def test_only_the_url_says_where_to_connect(
+    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in Prisma: not the variables of libpq, and of the arguments only the folder of a socket."""
+    for name, value in {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGSERVICE": "x", "PGUSER": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DATABASE_URL", db.url(port="1", user="x", dbname="x", service="x"))
+    wish = params.load(ROOT / "params.yaml").source
+    with postgres.connect(wish) as target, postgres.snapshot(target) as connection:
+        assert postgres.fetch(connection, "SELECT current_database(), current_user") == [(db.name, "postgres")]
+        assert f"{db.where['host']}:{db.where['port']}" in target.name
+    assert "not used: dbname, port, service, user" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ['DATABASE_URL="postgresql://u:sesame@h/d', "DATABASE_URL: x", "database_url=sesame"])
+def test_a_line_of_env_that_was_meant_to_be_it_is_not_taken_for_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    (tmp_path / ".env").write_text(f"OTHER=1\n{line}\n")
+    with pytest.raises(ParamsError, match="whose line 2 can't be understood") as caught:
+        database_url()
+    assert "sesame" not in str(caught.value)
 
 
 def test_unknown_arguments_are_named_but_not_their_values(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,9 @@ import psutil
 import pytest
 import yaml
 
+from stages import summary
 from stages.source import embedded
-from tests.conftest import ROOT, UNTIL, USER_B, Clone, Database, event, new_clone
+from tests.conftest import ROOT, UNTIL, USER_A, USER_B, Clone, Database, Work, event, new_clone
 
 pytestmark = pytest.mark.xdist_group("clones")  # one clone that ran
 
@@ -211,6 +212,27 @@ def test_without_database_url_another_source_s_pin_is_not_taken_for_the_sample_s
     assert failed.returncode == 7
     assert "because DATABASE_URL is not set" in failed.stderr
     assert "set DATABASE_URL" in failed.stderr
+    pinned = clone.text("watermark.yaml")
+    failed = clone.run("python", "-m", "stages.refresh", ok=False)
+    assert failed.returncode == 7
+    assert "pins another source than the embedded sample: 90 days of other rows" in failed.stderr
+    assert clone.text("watermark.yaml") == pinned
+    (clone.path / "watermark.yaml").unlink()
+    clone.run("python", "-m", "stages.refresh")
+    assert clone.run("git", "status", "--porcelain", "watermark.yaml").stdout == ""
+
+
+def test_the_summary_says_for_whom_it_holds(db: Database, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.insert(event())
+    monkeypatch.setenv("PSEUDONYM_KEY", "k" * 32)
+    work.set(extract__user_id=[USER_A, USER_B], export__pseudonymize=True)
+    work.all()
+    lock = {"stages": {"extract": {"params": {"params.yaml": {"extract.user_id": [USER_A, USER_B]}}}}}
+    (work.root / "dvc.lock").write_text(json.dumps(lock))
+    monkeypatch.chdir(work.root)
+    said = summary.summary()
+    assert "only 2 users of extract.user_id" in said
+    assert "13 of 15 columns were compared" in said
 
 
 def test_the_summary_does_not_mix_two_runs(clone: Clone) -> None:

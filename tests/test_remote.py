@@ -238,6 +238,8 @@ def test_a_remote_that_does_not_work(project: Clone, s3: S3, bucket: str, scratc
 
     configure(project, "url", "s3://no-such-bucket/events")
     assert "bucket does not exist" in failing(project, "dvc", "push")
+    said = failing(project, "python", "-m", "stages.check")
+    assert "can't read or write the remote s3://no-such-bucket/events" in said
     configure(project, "url", f"s3://{bucket}/events")
 
     configure(project, "endpointurl", "http://127.0.0.1:1")
@@ -285,6 +287,9 @@ def test_check_sees_what_is_missing_and_what_would_run(project: Clone, s3: S3, b
     said = failing(other, "python", "-m", "stages.check")
     assert "1 file not there (data/export/behavioral_events/event_date=2025-10-25/part-0.parquet)" in said
     assert "pipeline and dvc.lock agree" in said
+    other.change(("attempts: 6", "attempts: 6  # enough"))
+    said = failing(other, "python", "-m", "stages.check")
+    assert "pipeline and dvc.lock agree, but not with the commit: params.yaml; next: git commit" in said
     other.change(("strategy: view", "strategy: table"))
     done = make(other, "check", ok=False)
     assert done.returncode != 0
@@ -433,6 +438,18 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     project.run("dvc", "push")
     current = bytes_of(project)
 
+    failures, remembered = project.path / "data/reports/validation_failures.csv", project.path / ".dvc/tmp/exps/cache/b"
+    for scratch in (failures, remembered):
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(f"{scratch.name} {USER_B}")
+    copied = project.path / ".dvc/tmp/exps/standalone/params.yaml"
+    copied.parent.mkdir(parents=True)
+    copied.write_text(USER_B)
+    said = failing(project, "python", "-m", "stages.erase", USER_B, "--yes")
+    assert "copies of experiments still hold" in said
+    assert failures.exists()
+    copied.unlink()
+
     s3.forget_requests()
     dry = project.run("python", "-m", "stages.erase", USER_B).stdout
     assert f"version {holding[:10]}" in dry
@@ -446,6 +463,8 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     done = project.run("python", "-m", "stages.erase", USER_B, "--yes").stdout
     assert f"proof: {USER_B} is in none of" in done
     assert "5 files with 6 rows" in done
+    assert not failures.exists()
+    assert not remembered.exists()
     again = project.run("python", "-m", "stages.erase", USER_B, "--yes").stdout
     assert "0 files with 0 rows in 0 versions" in again
 

@@ -78,6 +78,20 @@ def test_each_rule_is_counted_and_its_case_shown(
     assert str(work.failures) in said
 
 
+def test_cases_are_read_back_as_they_were(lax: Database, work: Work) -> None:
+    """By Python's csv and by pandas, whatever is in a text; NULL and the empty text are two things."""
+    values = ["a\rb", "a\nb", 'a"b', "a,b", "", "=1+1", "ä\u2028"]
+    lax.insert(*(event(id=cuid(), experimentPhase=value) for value in values), event(userId=None))
+    prepare(work)
+    with pytest.raises(RowsInvalidError):
+        work.validate()
+    with work.failures.open(encoding="utf-8", newline="") as file:
+        assert sorted(case["value"] for case in csv.DictReader(file)) == sorted([*values, ""])
+    lines = work.failures.read_text(encoding="utf-8")
+    assert '"not_nullable",\n' in lines
+    assert '"isin",""\n' in lines
+
+
 def test_duplicate_ids_are_seen_across_days_and_batches(lax: Database, work: Work) -> None:
     twice, thrice = cuid(), cuid()
     lax.insert(event(id=twice, timestamp="2025-10-26 00:00:00"), *(event() for _ in range(40)), event(id=twice))

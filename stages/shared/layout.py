@@ -28,7 +28,7 @@ def day_path(root: Path, day: date) -> Path:
 
 def glob(root: Path) -> str:
     """The pattern by which DuckDB finds all files under `root`."""
-    return f"{root}/*/*.parquet"
+    return f"{root}/{PREFIX}*/{PART}"
 
 
 def literal(text: str) -> str:

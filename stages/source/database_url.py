@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -27,11 +28,9 @@ PRISMA_ONLY = {
 }
 
 # What libpq understands and a URL may set (PostgreSQL documentation, "Parameter Key Words").
+# Not where it connects to but for the host, which may be the folder of a socket: Prisma drops the others, too.
 LIBPQ = {
     "host",
-    "port",
-    "user",
-    "password",
     "sslmode",
     "sslrootcert",
     "sslcert",
@@ -52,7 +51,6 @@ LIBPQ = {
     "keepalives_count",
     "target_session_attrs",
     "passfile",
-    "service",
 }
 
 # Seconds to wait for a server that does not answer; libpq alone waits for ever.
@@ -70,13 +68,24 @@ def database_url() -> str | None:
         return url or None
     for folder in (Path(), Path(os.environ.get("DVC_ROOT", ""))):
         if (folder / ".env").is_file():
-            from dotenv import dotenv_values
-
-            try:
-                return dotenv_values(folder / ".env").get("DATABASE_URL") or None
-            except UnicodeDecodeError:
-                raise _bad_url("can't be read: .env is not UTF-8") from None
+            return _from_file(folder / ".env")
     return None
+
+
+def _from_file(file: Path) -> str | None:
+    """DATABASE_URL in an .env file. ParamsError when it has none, and a line that may have been meant to be it."""
+    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
+
+    try:
+        values = dotenv_values(file)
+        if "DATABASE_URL" not in values:
+            for line in parse_stream(io.StringIO(file.read_text(encoding="utf-8"))):
+                if line.error or (line.key or "").upper() == "DATABASE_URL":
+                    raise _bad_url(f"is not in .env, whose line {line.original.line} can't be understood")
+    except UnicodeDecodeError:
+        raise _bad_url("can't be read: .env is not UTF-8") from None
+    return values.get("DATABASE_URL") or None
 
 
 def _bad_url(problem: str) -> ParamsError:
@@ -97,14 +106,14 @@ def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
     place, _, query = rest.partition("?")
     if "\0" in text or "%00" in text:
         raise _bad_url("holds a NUL")
-    if place.count("@") > 1 or "#" in rest or ("@" in query and "@" not in place):
-        raise _bad_url("holds an unencoded @, # or ? (write %40, %23, %3F)")
+    if place.count("@") > 1 or "@" in place.partition("/")[2] or "@" in query or "#" in rest:
+        raise _bad_url("holds an unencoded @, /, # or ? (write %40, %2F, %23, %3F)")
     if not re.fullmatch(r"[\w.:%\-\[\]]*", re.split("[@/]", place.rpartition("@")[2])[0]):
         raise _bad_url("has a host with strange characters; encode those of the password")
     try:
         # To Prisma a % that begins no code is a %; libpq would refuse it.
         server = parse_dsn("postgresql://" + re.sub("%(?![0-9A-Fa-f]{2})", "%25", place))
-    except psycopg2.Error:
+    except (psycopg2.Error, UnicodeDecodeError):
         raise _bad_url("is no URL") from None
     arguments = dict(parse_qsl(query))
     schema = arguments.pop("schema", "public")

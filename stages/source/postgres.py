@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -69,7 +70,11 @@ def _target(arguments: Mapping[str, str], schema: str, name: str, embedded: bool
     secrets = tuple({password, quote(password), quote(password, safe="")} - {""})
     # One that is so short stands in half of all words.
     secrets = tuple(secret for secret in secrets if len(secret) > 3)
-    return Target(make_dsn(**arguments), schema, name, embedded, secrets, settings)
+    # What libpq takes from the environment would lead elsewhere than the URL says; "" is as good as unset, and final.
+    for variable in ("PGSERVICE", "PGUSER", "PGDATABASE"):
+        os.environ.pop(variable, None)
+    place = {"host": "", "hostaddr": "", "port": "5432"} | dict(arguments)
+    return Target(make_dsn(**place), schema, name, embedded, secrets, settings)
 
 
 # Settings of the transaction, by SET LOCAL: they end with it, and a pooler passes them on where it refuses `options`.

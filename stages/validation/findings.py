@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 import sys
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pyarrow
+from pyarrow import csv
 
 from schemas.contract import CUID
 from stages.shared.errors import RowsInvalidError
@@ -70,10 +70,12 @@ class Findings:
 
 
 def write_cases(findings: Findings, path: Path) -> None:
-    with replacing_file(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["event_date", "id", "column", "check", "value"])
-        rows.writerows(findings.cases)
+    names = ["event_date", "id", "column", "check", "value"]
+    columns = [[str(case[i]) if case[i] is not None else None for case in findings.cases] for i in range(len(names))]
+    # Texts in quotes, whatever is in them; NULL is empty without quotes.
+    options = csv.WriteOptions(quoting_style="all_valid")
+    with replacing_file(path) as new:
+        csv.write_csv(pyarrow.table([pyarrow.array(c, pyarrow.string()) for c in columns], names), new, options)
 
 
 def show(findings: Findings, failures_file: Path) -> None:
