@@ -79,14 +79,15 @@ def test_only_the_url_says_where_to_connect(
     db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As in Prisma: not the variables of libpq, and of the arguments only the folder of a socket."""
-    for name, value in {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGSERVICE": "x", "PGUSER": "x"}.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DATABASE_URL", db.url(port="1", user="x", dbname="x", service="x"))
     wish = params.load(ROOT / "params.yaml").source
-    with postgres.connect(wish) as target, postgres.snapshot(target) as connection:
-        assert postgres.fetch(connection, "SELECT current_database(), current_user") == [(db.name, "postgres")]
-        assert f"{db.where['host']}:{db.where['port']}" in target.name
-    assert "not used: dbname, port, service, user" in capsys.readouterr().err
+    with monkeypatch.context() as environment:
+        for name, value in {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGSERVICE": "x", "PGUSER": "x"}.items():
+            environment.setenv(name, value)
+        environment.setenv("DATABASE_URL", db.url(port="1", dbname="x", service="x"))
+        with postgres.connect(wish) as target, postgres.snapshot(target) as connection:
+            assert postgres.fetch(connection, "SELECT current_database(), current_user") == [(db.name, "postgres")]
+            assert f"{db.where['host']}:{db.where['port']}" in target.name
+    assert "not used: dbname, port, service" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ['DATABASE_URL="postgresql://u:sesame@h/d', "DATABASE_URL: x", "database_url=sesame"])

@@ -438,7 +438,7 @@ def test_values_of_events_are_in_no_log_but_for_failing_cells(clone: Clone, db: 
     assert "experimentPhase fails isin" in failed.stderr
     assert word not in failed.stderr + failed.stdout
     cases = clone.text("data/reports/validation_failures.csv")
-    assert "experimentPhase,isin,\n" in cases
+    assert '"experimentPhase","isin",\n' in cases
     assert word not in cases
     for report in (clone.path / "data/reports").glob("*.json"):
         assert word not in report.read_text()

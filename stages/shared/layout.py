@@ -49,9 +49,12 @@ def days_in(root: Path) -> list[date]:
             day = date.fromisoformat(entry.name.removeprefix(PREFIX))
         except ValueError:
             raise _foreign(entry) from None
-        days.append(day)
-        if entry.name != f"{PREFIX}{day}" or [part.name for part in entry.iterdir()] != [PART]:
+        if entry.name != f"{PREFIX}{day}" or not entry.is_dir():
             raise _foreign(entry)
+        for part in entry.iterdir():
+            if part.name != PART:
+                raise _foreign(part)
+            days.append(day)
     return days
 
 
