@@ -210,6 +210,31 @@ def test_push_and_pull_and_a_clone_without_a_database(project: Clone, s3: S3, bu
     assert other.run("git", "status", "--porcelain").stdout == ""
 
 
+def test_a_night_for_cron(project: Clone, db: Database, s3: S3, bucket: str) -> None:
+    """make night: what changed is committed and pushed, also what a night before could not push."""
+    with_remote(project, s3, bucket)
+    hub = f"{project.path} hub.git"
+    project.run("git", "clone", "-q", "--bare", str(project.path), hub)
+    project.run("git", "remote", "add", "origin", hub)
+    project.run("git", "push", "-qu", "origin", "HEAD")
+    make(project, "night", f"UNTIL={UNTIL}")
+    here = project.run("git", "rev-parse", "HEAD").stdout
+    assert "a remote" in project.run("git", "log", "-1", "--format=%s").stdout  # nothing changed
+    for hour, url in ((1, "http://127.0.0.1:1"), (2, s3.url)):
+        db.insert(event(timestamp=f"2025-10-27 0{hour}:00:00"))
+        configure(project, "endpointurl", url)
+        done = make(project, "night", f"UNTIL={UNTIL}", ok=False)
+        assert (done.returncode == 0) == (url == s3.url)
+    assert project.run("git", "log", "--format=%s", f"{here.strip()}..").stdout == "Snapshot\nSnapshot\n"
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert project.run("git", "rev-parse", "HEAD", "@{push}").stdout.split().count(here.strip()) == 0
+    for rev in ("HEAD~1", "HEAD"):
+        other = copy_of(project, rev)
+        configure(other, "endpointurl", s3.url)
+        other.run("git", "checkout", "-q", project.run("git", "rev-parse", rev).stdout.strip())
+        other.run("dvc", "pull")
+
+
 def failing(clone: Clone, *command: str) -> str:
     """What a failing command says: no traceback, no secret."""
     done = clone.run(*command, ok=False)
