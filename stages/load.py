@@ -18,7 +18,7 @@ from schemas.contract import NAMES, TABLE
 from stages import reconcile
 from stages.shared import extracted, memory, params, seal
 from stages.shared.errors import DataError, PipelineError, run
-from stages.shared.layout import PART, PREFIX, glob, listed, literal, replacing_file, sha256, write_report
+from stages.shared.layout import day_path, days_in, glob, listed, literal, replacing_file, sha256, write_report
 from stages.shared.progress import count
 from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
 
@@ -72,8 +72,8 @@ def build(connection: duckdb.DuckDBPyConnection, database: Path, export: Path, s
 def groups(export: Path) -> Iterator[list[Path]]:
     """The files in order, in groups of about GROUP_BYTES."""
     group: list[Path] = []
-    for file in sorted(export.glob(f"{PREFIX}*/{PART}")):
-        group.append(file)
+    for day in days_in(export):
+        group.append(day_path(export, day))
         if sum(path.stat().st_size for path in group) > GROUP_BYTES:
             yield group
             group = []

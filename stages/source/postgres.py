@@ -118,8 +118,8 @@ def snapshot(target: Target, shared: str | None = None) -> Iterator[Connection]:
                 if shared is not None:
                     cursor.execute(f"SET TRANSACTION SNAPSHOT '{shared}'")
                     joining = False
-                lock = JOINED_LOCK_TIMEOUT if shared else target.settings.lock_timeout
-                limits = {"statement_timeout": f"{target.settings.statement_timeout}s", "lock_timeout": f"{lock}s"}
+                patience = JOINED_LOCK_TIMEOUT if shared else target.settings.lock_timeout
+                limits = {"statement_timeout": f"{target.settings.statement_timeout}s", "lock_timeout": f"{patience}s"}
                 known = [name for name in IDLE_LIMITS if connection.server_version >= 170000 or name not in SINCE_17]
                 # Whatever zone or date style the server, the role or the client has, it says so to no value. By SET,
                 # because a SELECT would take the snapshot.
