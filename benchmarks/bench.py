@@ -25,8 +25,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
+from benchmarks import standby
 from benchmarks.report import (
     COLD,
     EMPTY,
@@ -146,8 +146,7 @@ def database(rows: int, days: int, skew: float) -> Iterator[tuple[str, list[str]
     try:
         # It counts the rows that COPY sent, by statement.
         with pgserver.running(home, "bench", fill, shared_preload_libraries="pg_stat_statements") as where:
-            url = f"postgresql://{where['user']}@localhost:{where['port']}/{where['dbname']}"
-            yield f"{url}?host={quote(where['host'], safe='')}", psql
+            yield standby.url(where), psql
     finally:
         shutil.rmtree(home, ignore_errors=True)
 

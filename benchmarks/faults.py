@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
 import duckdb
 import psycopg2
@@ -30,7 +29,7 @@ import psycopg2.extensions
 
 from benchmarks import standby
 from benchmarks.report import STAGES, table
-from benchmarks.standby import dsn
+from benchmarks.standby import dsn, url
 from schemas.contract import NAMES, TABLE
 from stages.shared import params
 from stages.source import pgserver
@@ -52,11 +51,6 @@ class Fault:
     lost: int = 0
     doubled: int = 0
     unclear: list[str] = field(default_factory=list)
-
-
-def url(where: dict[str, str]) -> str:
-    place = f"localhost:{where['port']}/{where['dbname']}"
-    return f"postgresql://{where['user']}@{place}?host={quote(where['host'], safe='')}"
 
 
 class Lab:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg2
 
@@ -14,6 +15,12 @@ from stages.source import pgserver
 
 # What a server needs to have a standby.
 PRIMARY = {"wal_level": "replica", "max_wal_senders": "4"}
+
+
+def url(where: dict[str, str]) -> str:
+    """What libpq needs to reach a server, as the DATABASE_URL of the stages."""
+    place = f"localhost:{where['port']}/{where['dbname']}"
+    return f"postgresql://{where['user']}@{place}?host={quote(where['host'], safe='')}"
 
 
 def dsn(where: dict[str, str]) -> str:
