@@ -31,12 +31,12 @@ $(BIN)/.ready-dev: $(BIN)/.ready requirements-dev.txt
 	@touch $@
 
 repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
-	@$(RUN) python -m stages.preflight
+	@$(RUN) python -m commands.preflight
 	@$(RUN) dvc repro
-	@$(RUN) python -m stages.summary
+	@$(RUN) python -m commands.summary
 
 refresh: $(BIN)/.ready ## look at the source and rewrite watermark.yaml (UNTIL=DATE)
-	@$(RUN) python -m stages.refresh $(if $(UNTIL),--until "$(UNTIL)")
+	@$(RUN) python -m commands.refresh $(if $(UNTIL),--until "$(UNTIL)")
 
 # After a night whose push failed there is more than one commit that the remote may not have.
 night: $(BIN)/.ready ## refresh, repro, commit and push, for cron
@@ -48,10 +48,10 @@ night: $(BIN)/.ready ## refresh, repro, commit and push, for cron
 	@git push --quiet
 
 queries: $(BIN)/.ready ## run the example queries of queries/
-	@$(RUN) python -m stages.queries
+	@$(RUN) python -m commands.query
 
 summary: $(BIN)/.ready ## say again what the last run gave
-	@$(RUN) python -m stages.summary
+	@$(RUN) python -m commands.summary
 
 remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=https://... for compatible stores)
 	@case "$(URL)" in s3://?*) ;; *) echo "error: URL is '$(URL)', expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2;; esac
@@ -61,7 +61,7 @@ remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=h
 	@test -z "$(ENDPOINT)" || $(RUN) dvc remote modify storage endpointurl "$(ENDPOINT)"
 
 check: $(BIN)/.ready ## do pipeline and dvc.lock agree, and is everything in the remote? Needs no data
-	@$(RUN) python -m stages.check
+	@$(RUN) python -m commands.check
 
 test: $(BIN)/.ready-dev ## run all tests
 	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests

@@ -48,9 +48,9 @@ from benchmarks.report import (
     markdown,
     targets,
 )
+from pipeline.core.errors import PipelineError
+from pipeline.sample import server as pgserver
 from schemas.contract import NAMES, TABLE
-from stages.shared.errors import PipelineError
-from stages.source import pgserver
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL, DAY_BEFORE, LAST_DAY = "2025-10-28", "2025-10-27", "2025-10-27"
@@ -131,7 +131,7 @@ def database(rows: int, days: int, skew: float) -> Iterator[tuple[str, list[str]
         print(f"bench: filling PostgreSQL with {rows:,} events", file=sys.stderr)
         psql.extend([str(pgserver.binaries(home) / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", where["host"]])
         psql.extend(["-p", where["port"], "-U", where["user"], "-d", where["dbname"]])
-        migration = (ROOT / "schemas" / "migration.sql").read_text(encoding="utf-8")
+        migration = (ROOT / "schemas" / "app" / "migration.sql").read_text(encoding="utf-8")
         # Indexes and foreign keys after the rows, because that is faster.
         tables, mark, indexes = migration.partition("-- CreateIndex")
         events = (ROOT / "benchmarks" / "fill.sql").read_text(encoding="utf-8")
@@ -246,7 +246,7 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
     copy, empty = folder / "copy", folder / "empty"
     repro = [*PYTHON_M, "dvc", "repro"]
     into_table = ["--params", "params-table.yaml", "--database", "../table.duckdb", "--report", "../table.json"]
-    refresh = [*PYTHON_M, "stages.refresh", "--until", UNTIL, "--days", str(days)]
+    refresh = [*PYTHON_M, "commands.refresh", "--until", UNTIL, "--days", str(days)]
     nothing_to_do = [
         Step(NO_OP, repro, copy, expect=NOTHING_TO_DO),
         Step(EMPTY, repro, empty, expect=NOTHING_TO_DO),
@@ -274,7 +274,7 @@ def night(copy: Path, psql: list[str], env: Mapping[str, str], days: int) -> tup
     remote = copy.parent / "remote"
     shutil.rmtree(remote, ignore_errors=True)
     dvc = [*PYTHON_M, "dvc"]
-    refresh = [*PYTHON_M, "stages.refresh", "--days", str(days), "--until"]
+    refresh = [*PYTHON_M, "commands.refresh", "--days", str(days), "--until"]
     for command in ([*refresh, DAY_BEFORE], [*dvc, "repro"], [*dvc, "push", "-r", "bench"]):
         measure(command, copy, env)
     before = {file for file in remote.rglob("*") if file.is_file()}
@@ -306,7 +306,7 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
         working_copy(folder / "copy", days)
         results.machine = machine(results.settings, ask(psql, env, "SHOW server_version"))
         print("bench: pinning the source", file=sys.stderr)
-        measure([*PYTHON_M, "stages.refresh", "--until", UNTIL, "--days", str(days)], folder / "copy", env)
+        measure([*PYTHON_M, "commands.refresh", "--until", UNTIL, "--days", str(days)], folder / "copy", env)
         steps = round_of(folder, psql, days, plain)
         if memory_only:
             forget(folder / "copy")

@@ -30,14 +30,14 @@ import psycopg2.extensions
 from benchmarks import standby
 from benchmarks.report import STAGES, table
 from benchmarks.standby import dsn, url
+from pipeline.core import params
+from pipeline.sample import server as pgserver
 from schemas.contract import NAMES, TABLE
-from stages.shared import params
-from stages.source import pgserver
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL = "2025-10-28"
 ROWS = 60_000
-CLEAR = range(1, 8)  # the exit codes of stages.shared.errors
+CLEAR = range(1, 8)  # the exit codes of pipeline.core.errors
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Lab:
             return Counter(connection.execute(f"SELECT {columns} FROM a.{TABLE}").fetchall())
 
     def start(self, stage: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", f"stages.{stage}", *arguments]
+        command = [sys.executable, "-m", f"{'stages' if stage in STAGES else 'commands'}.{stage}", *arguments]
         pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         return subprocess.Popen(command, cwd=self.folder, env=self.env, **pipes)  # type: ignore[call-overload, no-any-return]
 
@@ -329,7 +329,7 @@ def cancelled_by_replay(lab: Lab, times: int, home: Path) -> Fault:
 def twice(lab: Lab, times: int) -> Fault:
     """Two dvc repro in one checkout: one waits, or says that the other is at it."""
     fault = Fault("two dvc repro at once")
-    for file in ("dvc.yaml", "schemas", "stages", "queries"):
+    for file in ("dvc.yaml", "schemas", "stages", "pipeline", "commands"):
         if not (lab.folder / file).exists():
             (lab.folder / file).symlink_to(ROOT / file)
     dvc = [sys.executable, "-m", "dvc"]
@@ -349,7 +349,7 @@ def twice(lab: Lab, times: int) -> Fault:
 
 def fill(where: dict[str, str]) -> None:
     with closing(psycopg2.connect(dsn(where))) as connection, connection, connection.cursor() as cursor:
-        cursor.execute((ROOT / "schemas" / "migration.sql").read_text(encoding="utf-8"))
+        cursor.execute((ROOT / "schemas" / "app" / "migration.sql").read_text(encoding="utf-8"))
         cursor.execute(
             f'INSERT INTO {TABLE} (id, "userId", "eventType", "eventData", timestamp, "timeOfDay") '
             "SELECT 'c' || lpad(i::text, 24, '0'), 'c' || lpad((i %% 50)::text, 24, 'u'), 'FLASHCARD_FLIP', "

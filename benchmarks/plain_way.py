@@ -16,11 +16,11 @@ import pandas as pd
 import psycopg2
 import sqlalchemy as sa
 
+from pipeline import source
+from pipeline.core import params, watermark
+from pipeline.files.layout import literal
 from schemas.behavioral_events import validate_behavioral_events
 from schemas.contract import NAMES, TABLE
-from stages.shared import params, watermark
-from stages.shared.layout import literal
-from stages.source import postgres
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     until = watermark.midnight(pins.until)
     columns = ", ".join(f'"{name}"' for name in NAMES)
     query = sa.text(f"SELECT {columns} FROM {TABLE} WHERE timestamp >= :begin AND timestamp < :until")
-    with postgres.connect(params.load().source) as target:
+    with source.connect(params.load().source) as target:
         engine = sa.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(target.dsn))
         with engine.connect() as connection:
             window = {"begin": watermark.midnight(min(pins.days)), "until": until}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from stages.shared.progress import count
+from pipeline.core.progress import count
 
 STAGES = ("extract", "validate", "export", "load")
 FLOOR, COLD, NO_OP, EMPTY = "COPY to /dev/null (the floor)", "dvc repro, cold", "dvc repro, no-op", "empty DVC, no-op"

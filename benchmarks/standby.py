@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import psycopg2
 
-from stages.source import pgserver
+from pipeline.sample import server as pgserver
 
 # What a server needs to have a standby.
 PRIMARY = {"wal_level": "replica", "max_wal_senders": "4"}

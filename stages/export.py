@@ -19,12 +19,16 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core import params
+from pipeline.core.errors import DataError
+from pipeline.core.process import run
+from pipeline.core.progress import Progress, count
+from pipeline.files import manifest as extracted
+from pipeline.files import pseudonyms as pseudonym
+from pipeline.files import seal
+from pipeline.files.layout import day_path, listed, read_report, replacing, sha256, write_report
+from pipeline.files.writer import DayWriter, batches, fingerprint, open_day
 from schemas.contract import NAMES, arrow_schema
-from stages.shared import extracted, params, pseudonym, seal
-from stages.shared.errors import DataError, run
-from stages.shared.layout import day_path, listed, read_report, replacing, sha256, write_report
-from stages.shared.parquet import DayWriter, batches, fingerprint, open_day
-from stages.shared.progress import Progress, count
 
 # Files written side by side; each holds a row group in memory. It changes no byte.
 THREADS = 2

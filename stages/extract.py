@@ -17,21 +17,26 @@ from pathlib import Path
 import pyarrow as pa
 from psycopg2.extensions import connection as Connection
 
+from pipeline import source
+from pipeline.core import params, watermark
+from pipeline.core.errors import DataError, PinError
+from pipeline.core.process import run
+from pipeline.core.progress import Progress, count
+from pipeline.files import manifest as extracted
+from pipeline.files import seal
+from pipeline.files.layout import PREFIX, day_path, replacing
+from pipeline.files.manifest import File
+from pipeline.files.writer import DayWriter, fingerprint
+from pipeline.postgres import copy as pgcopy
+from pipeline.postgres import session as postgres
+from pipeline.postgres import statements as events
+from pipeline.postgres.catalog import check_contract, check_instants
+from pipeline.postgres.retry import retrying
+from pipeline.postgres.target import Target
 from schemas.contract import arrow_schema
-from stages.shared import extracted, params, seal, watermark
-from stages.shared.errors import DataError, PinError, run
-from stages.shared.extracted import File
-from stages.shared.layout import PREFIX, day_path, replacing
-from stages.shared.parquet import DayWriter, fingerprint
-from stages.shared.progress import Progress, count
-from stages.source import events, pgcopy, postgres
-from stages.source.catalog import check_contract, check_instants
-from stages.source.retry import retrying
 
 
-def check_pins(
-    pins: Mapping[date, watermark.Day], found: Mapping[date, watermark.Day], target: postgres.Target
-) -> None:
+def check_pins(pins: Mapping[date, watermark.Day], found: Mapping[date, watermark.Day], target: Target) -> None:
     """Raise PinError that names the days which do not hold what watermark.yaml says."""
     moved = [
         f"{day}: pinned {pin.rows:,}, now {found[day].rows:,}"
@@ -49,13 +54,13 @@ def check_pins(
                 where=f"{target.name}, which is the source because DATABASE_URL is not set",
                 expected="the database that watermark.yaml was pinned from",
                 next_step="set DATABASE_URL (environment or .env); or dvc pull; or, to pin the sample instead, "
-                "rm watermark.yaml, then python -m stages.refresh",
+                "rm watermark.yaml, then python -m commands.refresh",
             )
         raise PinError(
             f"the source has moved on {count(len(moved), 'day')} since watermark.yaml was written: {some}{more}",
             where=target.name,
             expected="the rows a day that watermark.yaml pins",
-            next_step="python -m stages.refresh, look at git diff watermark.yaml, then dvc repro",
+            next_step="python -m commands.refresh, look at git diff watermark.yaml, then dvc repro",
         )
 
 
@@ -83,7 +88,7 @@ def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
 
 
 def read_days(
-    source: params.Source,
+    settings: params.Source,
     wish: params.Extract,
     pins: Mapping[date, watermark.Day],
     origins: Mapping[date, Mapping[str, str]],
@@ -97,7 +102,7 @@ def read_days(
     """
     schema, days = arrow_schema("raw"), list(pins)
     expected = None if wish.user_id else sum(pin.rows for pin in pins.values())
-    with postgres.connect(source) as target, Progress("extract", "rows", expected) as progress:
+    with source.connect(settings) as target, Progress("extract", "rows", expected) as progress:
         print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
 
         def counts(connection: Connection) -> dict[date, int]:
@@ -176,7 +181,7 @@ def check(params_file: Path) -> None:
     settings = params.load(params_file).source
 
     def compare() -> tuple[str, list[str]]:
-        with postgres.connect(settings) as target, postgres.snapshot(target) as connection:
+        with source.connect(settings) as target, postgres.snapshot(target) as connection:
             return target.name, check_contract(connection, target)
 
     name, notices = retrying("extract", settings, compare)

@@ -14,13 +14,17 @@ from pathlib import Path
 
 import duckdb
 
+from pipeline.checks import reconcile
+from pipeline.core import params
+from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.process import run
+from pipeline.core.progress import count
+from pipeline.files import manifest as extracted
+from pipeline.files import seal
+from pipeline.files import verified as memory
+from pipeline.files.layout import day_path, days_in, glob, listed, literal, replacing_file, sha256, write_report
+from pipeline.files.pseudonyms import COLUMNS as PSEUDONYMS
 from schemas.contract import NAMES, TABLE
-from stages import reconcile
-from stages.shared import extracted, memory, params, seal
-from stages.shared.errors import DataError, PipelineError, run
-from stages.shared.layout import day_path, days_in, glob, listed, literal, replacing_file, sha256, write_report
-from stages.shared.progress import count
-from stages.shared.pseudonym import COLUMNS as PSEUDONYMS
 
 # The oldest storage format that holds the file's content: it opens in DuckDB 1.2 and later, and a file that holds only
 # a view then has the same bytes every time.

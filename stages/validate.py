@@ -18,16 +18,19 @@ from pathlib import Path
 import duckdb
 import pyarrow
 
+from pipeline.checks import pins
+from pipeline.checks.chunks import Piece, ahead, chunks
+from pipeline.checks.findings import Findings, invalid, show, write_cases
+from pipeline.core import digest, params, watermark
+from pipeline.core.process import run
+from pipeline.core.progress import Progress, count
+from pipeline.files import manifest as extracted
+from pipeline.files import seal
+from pipeline.files import verified as memory
+from pipeline.files.layout import day_path, listed, replacing_file, sha256, write_report
+from pipeline.files.writer import DayWriter
 from schemas import contract
 from schemas.contract import arrow_schema
-from stages.shared import digest, extracted, memory, params, seal, watermark
-from stages.shared.errors import run
-from stages.shared.layout import day_path, listed, replacing_file, sha256, write_report
-from stages.shared.parquet import DayWriter
-from stages.shared.progress import Progress, count
-from stages.validation import pins
-from stages.validation.chunks import Piece, ahead, chunks
-from stages.validation.findings import Findings, invalid, show, write_cases
 
 # What is added to a quarantined row: its raw file and where it stands there, counted from 0, and why it is here.
 QUARANTINE_FIELDS = [
@@ -42,7 +45,7 @@ def rules(phases: Sequence[str]) -> str:
     libraries = [metadata.version(name) for name in ("pandera", "pandas", "pyarrow", "duckdb")]
     folder = Path(contract.__file__).parent
     files = [folder / "behavioral_events.py", folder / "contract.py", Path(__file__), Path(digest.__file__)]
-    files += sorted((Path(__file__).parent / "validation").glob("*.py"))
+    files += sorted(Path(pins.__file__).parent.glob("*.py"))
     return memory.rules(libraries, list(phases), [file.read_bytes() for file in files])
 
 
@@ -107,8 +110,8 @@ def validate(
         moved = pool.submit(pins.not_as_pinned, raw, files, unknown)
 
         # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
+        from pipeline.checks import batches as checks
         from schemas.behavioral_events import build_schema
-        from stages.validation import checks
 
         duplicates = twice.result()
         schema = build_schema(until, phases=wish.validate.experiment_phases, unique=False)

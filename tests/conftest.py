@@ -29,10 +29,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from commands import refresh
+from pipeline.files import manifest as extracted
+from pipeline.files import seal
+from pipeline.sample import server as pgserver
 from schemas.contract import COLUMNS, NAMES
-from stages import export, extract, load, refresh, validate
-from stages.shared import extracted, seal
-from stages.source import pgserver
+from stages import export, extract, load, validate
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL = date(2025, 10, 28)
@@ -294,7 +296,7 @@ def run_server(home: Path) -> Iterator[dict[str, str]]:
             cursor.execute("CREATE ROLE locked LOGIN PASSWORD 'right'")
             cursor.execute("CREATE DATABASE prisma")
         connection.close()
-        Database(where, "prisma").run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        Database(where, "prisma").run((ROOT / "schemas/app/migration.sql").read_text(encoding="utf-8"))
         yield where
         # At once: what "fast" would write out for the next start, for hundreds of databases, nobody will read.
         pgserver.run([pgserver.binaries(home) / "pg_ctl", "-D", home / "data", "-m", "immediate", "-w", "-s", "stop"])

@@ -16,7 +16,7 @@ from schemas.behavioral_events import json_valid, validate_behavioral_events
 from schemas.contract import COLUMNS, TABLE, TYPES
 from tests.conftest import ROOT, Database
 
-PRISMA = (ROOT / "schemas/schema.prisma").read_text(encoding="utf-8")
+PRISMA = (ROOT / "schemas/app/schema.prisma").read_text(encoding="utf-8")
 
 
 def prisma_fields() -> dict[str, tuple[str, bool]]:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stages.shared import params
-from stages.shared.errors import ParamsError
-from stages.source import postgres
-from stages.source.database_url import database_url, parse_url
+from pipeline import source
+from pipeline.core import params
+from pipeline.core.errors import ParamsError
+from pipeline.postgres import session as postgres
+from pipeline.postgres.url import database_url, parse_url
 from tests.conftest import ROOT, Database
 
 
@@ -84,7 +85,7 @@ def test_only_the_url_says_where_to_connect(
         for name, value in {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGSERVICE": "x", "PGUSER": "x"}.items():
             environment.setenv(name, value)
         environment.setenv("DATABASE_URL", db.url(port="1", dbname="x", service="x"))
-        with postgres.connect(wish) as target, postgres.snapshot(target) as connection:
+        with source.connect(wish) as target, postgres.snapshot(target) as connection:
             assert postgres.fetch(connection, "SELECT current_database(), current_user") == [(db.name, "postgres")]
             assert f"{db.where['host']}:{db.where['port']}" in target.name
     assert "not used: dbname, port, service" in capsys.readouterr().err

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.checks import pins
+from pipeline.core import watermark
+from pipeline.core.errors import DataError
+from pipeline.files.layout import day_path
 from schemas.contract import COLUMNS
-from stages.shared import watermark
-from stages.shared.errors import DataError
-from stages.shared.layout import day_path
-from stages.validation import pins
 from tests.conftest import ROOT, UNTIL, USER_B, Database, Work, event
 from tests.nasty import nasty_rows, rows
 
@@ -23,7 +23,7 @@ DAYS = [UNTIL - timedelta(days=2), UNTIL - timedelta(days=1)]
 
 
 def in_python(found: list[tuple[Any, ...]]) -> str:
-    """The digest of these rows, after its description: stages/shared/digest.py."""
+    """The digest of these rows, after its description: pipeline/core/digest.py."""
     total = 0
     for row in found:
         kinds: dict[str, list[Any]] = {kind: [] for kind in ("timestamp", "int", "text", "enum", "json")}
@@ -114,7 +114,7 @@ def encoded(db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Da
         name = f"{db.name}_{encoding.lower()}"
         db.run(f"CREATE DATABASE {name} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")
         other = Database({**db.where, "client_encoding": "utf8"}, name)
-        other.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        other.run((ROOT / "schemas/app/migration.sql").read_text(encoding="utf-8"))
         monkeypatch.setenv("DATABASE_URL", other.url())
         return other
 

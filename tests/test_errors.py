@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 
-from stages.shared.layout import day_path, days_in
+from pipeline.files.layout import day_path, days_in
 from tests.conftest import ROOT, USER_A, Database, Work, event, extracted_rows, run_stage, start_extract
 from tests.test_extract import files, stale
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.checks import reconcile
+from pipeline.core.errors import DataError, ParamsError
+from pipeline.files import manifest as extracted
+from pipeline.files.layout import days_in
+from pipeline.files.writer import DayWriter
 from schemas.contract import COLUMNS, NAMES, arrow_schema
-from stages import reconcile
-from stages.shared import extracted
-from stages.shared.errors import DataError, ParamsError
-from stages.shared.layout import days_in
-from stages.shared.parquet import DayWriter
 from tests.conftest import USER_B, Database, Work, event, extracted_rows, ready_made, rows_of_duckdb
 from tests.nasty import nasty_rows
 from tests.test_extract import files

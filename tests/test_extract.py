@@ -20,8 +20,7 @@ import psycopg2
 import psycopg2.errors
 import pytest
 
-from schemas.contract import COLUMNS, NAMES
-from stages.shared.errors import (
+from pipeline.core.errors import (
     ContractError,
     DataError,
     ParamsError,
@@ -30,6 +29,7 @@ from stages.shared.errors import (
     RowsInvalidError,
     SourceError,
 )
+from schemas.contract import COLUMNS, NAMES
 from tests.conftest import ROOT, USER_A, USER_B, USER_C, Database, Work, event, extracted_rows, start_extract
 from tests.nasty import nasty_rows
 
@@ -123,7 +123,7 @@ def test_another_major_version_gives_the_same_bytes(
     work.refresh()
     work.extract()
     before = files(work.raw), work.watermark.read_bytes(), work.extracted.read_bytes()
-    other_major.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+    other_major.run((ROOT / "schemas/app/migration.sql").read_text(encoding="utf-8"))
     other_major.insert(*reversed(rows))
     monkeypatch.setenv("DATABASE_URL", other_major.url())
     shutil.rmtree(work.root / "data")
@@ -260,7 +260,7 @@ def test_counts_that_differ_from_the_pin(db: Database, extracted: Work, sql: str
         db.insert(event(timestamp="2025-10-26 00:00:00"))
     else:
         db.run(sql)
-    fails(extracted, PinError, "2025-10-26: pinned 1, now", "python -m stages.refresh")
+    fails(extracted, PinError, "2025-10-26: pinned 1, now", "python -m commands.refresh")
     extracted.refresh()
     extracted.extract()
     assert len(extracted_rows(extracted)) == len(db.rows())
@@ -280,7 +280,7 @@ def test_an_unpinned_day(extracted: Work) -> None:
 
 def test_rows_lost_on_the_way_are_noticed(db: Database, extracted: Work, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no real server does: one message of the COPY goes missing. The only double here is the dropped line."""
-    from stages.source import events
+    from pipeline.postgres import statements as events
 
     real = events.copy_day
 

@@ -16,8 +16,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.shared import watermark
-from stages.source import events, horizon, pgserver
+from pipeline.core import watermark
+from pipeline.postgres import statements as events
+from pipeline.postgres import unchanged as horizon
+from pipeline.sample import server as pgserver
 from tests.conftest import ROOT, UNTIL, USER_A, Database, Work, event
 
 DAYS = [UNTIL - timedelta(days=n) for n in (3, 2, 1)]
@@ -238,7 +240,7 @@ def horizon_of(note: str) -> int:
 
 
 def test_full_looks_at_every_day(three: Work, hashed: list[date], monkeypatch: pytest.MonkeyPatch) -> None:
-    from stages import refresh
+    from commands import refresh
 
     monkeypatch.chdir(three.root)
     monkeypatch.setattr("sys.argv", ["refresh", "--until", str(UNTIL), "--full"])
@@ -308,7 +310,7 @@ def own(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, 
     home = pgserver.private_folder("killed")
     with pgserver.running(home, os.urandom(4).hex(), lambda where: None) as where:
         db = Database(where, "postgres")
-        db.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        db.run((ROOT / "schemas/app/migration.sql").read_text(encoding="utf-8"))
         monkeypatch.setenv("DATABASE_URL", db.url())
         yield home, db
 

@@ -21,11 +21,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import DataError, PinError, RowsInvalidError
+from pipeline.files import seal
+from pipeline.files import writer as parquet
+from pipeline.files.layout import day_path, days_in
+from pipeline.files.writer import DayWriter
 from schemas.contract import arrow_schema
-from stages.shared import parquet, seal
-from stages.shared.errors import DataError, PinError, RowsInvalidError
-from stages.shared.layout import day_path, days_in
-from stages.shared.parquet import DayWriter
 from tests.conftest import UNTIL, USER_A, USER_B, Clone, Database, Work, event, ready_made
 
 YESTERDAY = UNTIL - timedelta(days=1)
@@ -227,9 +228,9 @@ def test_other_code_makes_every_file_anew(
     edited = tmp_path / "edited.py"
     edited.write_text("# another way to read a row, or to make a pseudonym")
     for module, stage, said_ in (
-        ("stages.source.pgcopy", five.extract, "extract: kept 0, read 5"),
-        ("stages.shared.parquet", five.extract, "extract: kept 0, read 5"),
-        ("stages.shared.pseudonym", five.export, "export: kept 0, wrote 5"),
+        ("pipeline.postgres.copy", five.extract, "extract: kept 0, read 5"),
+        ("pipeline.files.writer", five.extract, "extract: kept 0, read 5"),
+        ("pipeline.files.pseudonyms", five.export, "export: kept 0, wrote 5"),
     ):
         if stage == five.export:
             five.validate()
@@ -393,7 +394,7 @@ def test_dvc_killed_with_its_stage_living_on(clone: Clone, db: Database) -> None
     db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 30 + 1)} 10:00:00") for n in range(60)))
     clone.env["DATABASE_URL"] = db.url()
     clone.change(("days: 90", "days: 30"))
-    clone.run("python", "-m", "stages.refresh", "--until", str(UNTIL))
+    clone.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
     process = subprocess.Popen(
         ["dvc", "repro"], cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

@@ -13,10 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg2 import sql
 
+from pipeline import source
+from pipeline.core import params
+from pipeline.core.errors import ParamsError, PipelineError, RowsInvalidError
+from pipeline.postgres import session as postgres
 from schemas.contract import CUID
-from stages.shared import params
-from stages.shared.errors import ParamsError, PipelineError, RowsInvalidError
-from stages.source import postgres
 from tests.conftest import Database, Work, event, extracted_rows, rows_of_duckdb
 
 # What SQL, a shell, YAML, a URL, a regular expression and a pattern of files each take for their own, and all the rest.
@@ -104,7 +105,7 @@ def test_any_schema_is_only_named(db: Database, work: Work, schema: str) -> None
 def test_any_application_name_is_only_shown(two: Work, name: str) -> None:
     two.set(source__application_name=name)
     wish = params.load(two.root / "params.yaml")
-    with postgres.connect(wish.source) as target, postgres.snapshot(target) as connection:
+    with source.connect(wish.source) as target, postgres.snapshot(target) as connection:
         assert postgres.fetch(connection, "SELECT current_setting('application_name')") == [(name,)]
 
 

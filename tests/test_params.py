@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stages.shared import params, watermark
-from stages.shared.errors import ParamsError, PinError
-from stages.shared.watermark import Day, Watermark
+from pipeline.core import params, watermark
+from pipeline.core.errors import ParamsError, PinError
+from pipeline.core.watermark import Day, Watermark
 from tests.conftest import USER_A, USER_B, Work
 
 
@@ -72,7 +72,7 @@ def test_files_that_are_no_params(tmp_path: Path, text: str, said: str) -> None:
 def test_a_missing_file_names_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="git checkout"):
         params.load(tmp_path / "params.yaml")
-    with pytest.raises(ParamsError, match=r"stages\.refresh"):
+    with pytest.raises(ParamsError, match=r"commands\.refresh"):
         watermark.load(tmp_path / "watermark.yaml")
 
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import DataError
+from pipeline.files import writer as parquet
+from pipeline.files.layout import day_path, days_in, replacing, replacing_file
+from pipeline.files.writer import DayWriter, batches, open_day
 from schemas.contract import NAMES, arrow_schema
-from stages.shared import parquet
-from stages.shared.errors import DataError
-from stages.shared.layout import day_path, days_in, replacing, replacing_file
-from stages.shared.parquet import DayWriter, batches, open_day
 
 DAY = date(2025, 10, 27)
 RAW = arrow_schema("raw")

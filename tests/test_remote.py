@@ -115,7 +115,7 @@ def commit(clone: Clone, message: str) -> str:
 
 def night(clone: Clone, until: date, message: str) -> str:
     """Refresh, run, commit; returns the commit."""
-    clone.run("python", "-m", "stages.refresh", "--until", str(until))
+    clone.run("python", "-m", "commands.refresh", "--until", str(until))
     clone.run("dvc", "repro")
     return commit(clone, message)
 
@@ -189,7 +189,7 @@ def test_push_and_pull_and_a_clone_without_a_database(project: Clone, s3: S3, bu
     assert "key" not in project.text(".dvc/config").replace("hashkey", "")
     project.run("dvc", "push")
     other = copy_of(project, "pulled")
-    before = other.run("python", "-m", "stages.check")
+    before = other.run("python", "-m", "commands.check")
     assert before.stdout.splitlines() == [
         "check: pipeline and dvc.lock agree",
         # ten days' files, two lists, the quarantine and the database
@@ -206,7 +206,7 @@ def test_push_and_pull_and_a_clone_without_a_database(project: Clone, s3: S3, bu
     assert "up to date" in other.run("dvc", "repro").stdout
     assert bytes_of(other) == bytes_of(project)
     assert answers(other) == answers(project)
-    assert "events_per_day" in other.run("python", "-m", "stages.queries").stdout
+    assert "events_per_day" in other.run("python", "-m", "commands.query").stdout
     assert other.run("git", "status", "--porcelain").stdout == ""
 
 
@@ -256,14 +256,14 @@ def configure(clone: Clone, key: str, value: str) -> None:
 def test_a_remote_that_does_not_work(project: Clone, s3: S3, bucket: str, scratch: Path) -> None:
     """What one sees, that nothing is lost, and that the next push completes."""
     before = bytes_of(project)
-    said = failing(project, "python", "-m", "stages.check")
+    said = failing(project, "python", "-m", "commands.check")
     assert "no remote" in said.lower()
     assert "make remote URL=" in said
     with_remote(project, s3, bucket)
 
     configure(project, "url", "s3://no-such-bucket/events")
     assert "bucket does not exist" in failing(project, "dvc", "push")
-    said = failing(project, "python", "-m", "stages.check")
+    said = failing(project, "python", "-m", "commands.check")
     assert "can't read or write the remote s3://no-such-bucket/events" in said
     configure(project, "url", f"s3://{bucket}/events")
 
@@ -274,7 +274,7 @@ def test_a_remote_that_does_not_work(project: Clone, s3: S3, bucket: str, scratc
     with serve(scratch, INITIAL_NO_AUTH_ACTION_COUNT="0") as guarded:  # knows no keys
         configure(project, "endpointurl", guarded.url)
         assert "Forbidden" in failing(project, "dvc", "push")
-        said = failing(project, "python", "-m", "stages.check")
+        said = failing(project, "python", "-m", "commands.check")
         assert said.count("check: ") == 2
         assert "can't read or write the remote s3://" in said
         assert "AWS_ACCESS_KEY_ID" in said
@@ -294,7 +294,7 @@ def test_a_remote_that_does_not_work(project: Clone, s3: S3, bucket: str, scratc
     process.wait()
     assert bytes_of(project) == before
     project.run("dvc", "push")
-    assert project.run("python", "-m", "stages.check").returncode == 0
+    assert project.run("python", "-m", "commands.check").returncode == 0
     other = copy_of(project, "after trouble")
     configure(other, "endpointurl", s3.url)
     other.run("dvc", "pull")
@@ -309,11 +309,11 @@ def test_check_sees_what_is_missing_and_what_would_run(project: Clone, s3: S3, b
     day = project.path / "data/export/behavioral_events/event_date=2025-10-25/part-0.parquet"
     md5 = subprocess.run(["md5sum", day], capture_output=True, text=True, check=True).stdout.split()[0]
     s3.client().delete_object(Bucket=bucket, Key=f"events/files/md5/{md5[:2]}/{md5[2:]}")
-    said = failing(other, "python", "-m", "stages.check")
+    said = failing(other, "python", "-m", "commands.check")
     assert "1 file not there (data/export/behavioral_events/event_date=2025-10-25/part-0.parquet)" in said
     assert "pipeline and dvc.lock agree" in said
     other.change(("attempts: 6", "attempts: 6  # enough"))
-    said = failing(other, "python", "-m", "stages.check")
+    said = failing(other, "python", "-m", "commands.check")
     assert "pipeline and dvc.lock agree, but not with the commit: params.yaml; next: git commit" in said
     other.change(("strategy: view", "strategy: table"))
     done = make(other, "check", ok=False)
@@ -398,12 +398,12 @@ def test_there_and_back_gives_the_new_data(project: Clone, db: Database) -> None
     project.run("dvc", "repro")
     db.insert(event(timestamp="2025-10-23 12:00:00"))
     days(5)
-    project.run("python", "-m", "stages.refresh", "--until", str(UNTIL))
+    project.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
     project.run("dvc", "repro")
     assert bytes_of(project) != first
     assert dict(answers(project))["2025-10-23"] == 3
     db.run("DELETE FROM behavioral_events WHERE timestamp = '2025-10-23 12:00:00'")
-    project.run("python", "-m", "stages.refresh", "--until", str(UNTIL))
+    project.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
     project.run("dvc", "repro")
     assert bytes_of(project) == first
 
@@ -426,7 +426,7 @@ def test_two_branches_that_both_refreshed(project: Clone, db: Database) -> None:
     settle = commands_of_readme("Two people refreshed")
     assert len(settle) == 2
     for command in settle:
-        as_module = command.replace("make refresh repro", f"python -m stages.refresh --until {UNTIL} && dvc repro")
+        as_module = command.replace("make refresh repro", f"python -m commands.refresh --until {UNTIL} && dvc repro")
         project.run("sh", "-ec", as_module)
     commit(project, "merged")
     assert dict(answers(project))["2025-10-27"] == 4
@@ -453,7 +453,7 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     project.run("dvc", "remote", "add", "second", str(second))
     project.run("dvc", "push", "-r", "second")
 
-    said = failing(project, "python", "-m", "stages.erase", USER_B, "--yes")
+    said = failing(project, "python", "-m", "commands.erase", USER_B, "--yes")
     assert f"the current snapshot still holds {USER_B}" in said
     assert "make refresh repro" in said
 
@@ -470,13 +470,13 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     copied = project.path / ".dvc/tmp/exps/standalone/params.yaml"
     copied.parent.mkdir(parents=True)
     copied.write_text(USER_B)
-    said = failing(project, "python", "-m", "stages.erase", USER_B, "--yes")
+    said = failing(project, "python", "-m", "commands.erase", USER_B, "--yes")
     assert "copies of experiments still hold" in said
     assert failures.exists()
     copied.unlink()
 
     s3.forget_requests()
-    dry = project.run("python", "-m", "stages.erase", USER_B).stdout
+    dry = project.run("python", "-m", "commands.erase", USER_B).stdout
     assert f"version {holding[:10]}" in dry
     assert before[:10] not in dry
     assert after[:10] not in dry
@@ -485,12 +485,12 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
     assert "dry run, nothing was deleted" in dry
     assert s3.requests("DELETE") + s3.requests("POST") == []
 
-    done = project.run("python", "-m", "stages.erase", USER_B, "--yes").stdout
+    done = project.run("python", "-m", "commands.erase", USER_B, "--yes").stdout
     assert f"proof: {USER_B} is in none of" in done
     assert "5 files with 6 rows" in done
     assert not failures.exists()
     assert not remembered.exists()
-    again = project.run("python", "-m", "stages.erase", USER_B, "--yes").stdout
+    again = project.run("python", "-m", "commands.erase", USER_B, "--yes").stdout
     assert "0 files with 0 rows in 0 versions" in again
 
     folders = [project.path / "data", project.path / ".dvc", second]
@@ -517,7 +517,7 @@ def test_a_user_is_forgotten(project: Clone, db: Database, s3: S3, bucket: str) 
 
 def test_what_erase_can_not_search_is_no_proof(project: Clone, scratch: Path) -> None:
     """A remote that is gone, and a damaged file in the cache."""
-    erase = ["python", "-m", "stages.erase", USER_C, "--yes"]
+    erase = ["python", "-m", "commands.erase", USER_C, "--yes"]
     project.run("dvc", "remote", "add", "-d", "storage", str(scratch / "gone"))
     for command in (erase, erase[:-1]):
         said = failing(project, *command)
@@ -541,7 +541,9 @@ def test_what_erase_can_not_search_is_no_proof(project: Clone, scratch: Path) ->
 
 def test_versions_of_every_stash_and_of_the_reflog_are_known(project: Clone) -> None:
     def versions() -> int:
-        return int(project.run("python", "-c", "from stages import store; print(len(store.history()))").stdout)
+        return int(
+            project.run("python", "-c", "from pipeline.versions import store; print(len(store.history()))").stdout
+        )
 
     before, lock = versions(), project.path / "dvc.lock"
     for n in range(2):
@@ -555,7 +557,7 @@ def test_versions_of_every_stash_and_of_the_reflog_are_known(project: Clone) -> 
 
 @pytest.mark.parametrize("user", ["x", "c" * 25 + "'; DROP TABLE x", "$(touch pwned)", USER_A + "\n"])
 def test_only_a_cuid_can_be_erased(project: Clone, user: str) -> None:
-    done = project.run("python", "-m", "stages.erase", user, ok=False)
+    done = project.run("python", "-m", "commands.erase", user, ok=False)
     assert done.returncode == 2
     assert "is no user id" in done.stderr
     assert not (project.path / "pwned").exists()

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stages.shared import seal
-from stages.shared.errors import DataError, RowsInvalidError
-from stages.shared.parquet import DayWriter
+from pipeline.core.errors import DataError, RowsInvalidError
+from pipeline.files import seal
+from pipeline.files.writer import DayWriter
 from tests import nasty
 from tests.conftest import Database, Work, event, extracted_rows, rows_of_duckdb
 

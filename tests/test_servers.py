@@ -22,8 +22,8 @@ import pytest
 import trustme
 
 from benchmarks import standby
-from stages.shared.errors import SourceError
-from stages.source import pgserver
+from pipeline.core.errors import SourceError
+from pipeline.sample import server as pgserver
 from tests.conftest import ROOT, USER_A, Database, Work, extracted_rows, start_extract
 
 pytestmark = pytest.mark.xdist_group("servers")
@@ -72,7 +72,7 @@ def pair(server: dict[str, str]) -> Iterator[Pair]:
     first, second = pgserver.private_folder("primary"), pgserver.private_folder("standby")
     with pgserver.running(first, "tests", lambda where: None, port=str(free_port()), **standby.PRIMARY) as where:
         primary = Database(where, "postgres")
-        primary.run((ROOT / "schemas/migration.sql").read_text(encoding="utf-8"))
+        primary.run((ROOT / "schemas/app/migration.sql").read_text(encoding="utf-8"))
         fill(primary, 150_000)
         with standby.standby(where, pgserver.binaries(first), second, str(free_port())) as other:
             yield Pair(primary, Database(other, "postgres"), first)

@@ -11,11 +11,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.errors import DataError, RowsInvalidError
+from pipeline.files import seal
+from pipeline.files.layout import day_path
+from pipeline.files.writer import DayWriter
 from schemas.contract import NAMES
-from stages.shared import seal
-from stages.shared.errors import DataError, RowsInvalidError
-from stages.shared.layout import day_path
-from stages.shared.parquet import DayWriter
 from tests.conftest import UNTIL, Database, Work, cuid, event, extracted_rows, run_stage
 from tests.test_extract import files
 

@@ -1,0 +1,95 @@
+"""The gate for a clone without data: do the pipeline and dvc.lock agree, and is everything in the remote?
+
+Reads code, params, dvc.lock and the remote; needs no data and no database. Prints one line each; ends with 0 or 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from pipeline.core.errors import PipelineError
+from pipeline.core.process import run
+from pipeline.core.progress import count
+from pipeline.versions import store
+
+
+def would_run() -> list[str]:
+    """The stages for which `dvc repro` would run something, were all data there. Raises PipelineError."""
+    command = [sys.executable, "-m", "dvc", "repro", "--dry", "--allow-missing"]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    # A stage that would run but whose data is missing ends the dry run.
+    stages = re.findall(r"(?:Running stage|failed to reproduce) '(.+?)'", done.stdout + done.stderr)
+    if done.returncode and not stages:
+        said = " ".join(done.stderr.split())[:300]
+        where = "dvc.yaml, dvc.lock, params.yaml"
+        raise PipelineError(
+            said, where=where, expected="files that DVC can read", next_step="git checkout -- dvc.yaml dvc.lock"
+        )
+    return list(dict.fromkeys(stages))
+
+
+def uncommitted() -> list[str]:
+    """Files that decide what the pipeline gives, and are not as they are committed."""
+    paths = ["dvc.yaml", "dvc.lock", "params.yaml", "watermark.yaml", "stages", "schemas"]
+    return [line[3:] for line in store.git("status", "--porcelain", "--", *paths).splitlines()]
+
+
+def not_in_remote() -> tuple[int, list[str]]:
+    """How many files the snapshot of dvc.lock has, and which of them the remote does not hold."""
+    with store.project() as repo:
+        cached = {str(out) for out in repo.index.outs if out.use_cache}
+        remote = store.remote(repo)
+        there = remote.objects()
+        places = [(remote, there)]
+        wanted: dict[str, str] = {}
+        for path, md5 in store.outs(Path("dvc.lock").read_text(encoding="utf-8")).items():
+            if path in cached:
+                listed = store.expand(path, md5, places)
+                wanted |= listed or {}
+                if md5.endswith(".dir"):  # a list that is damaged is as good as none
+                    wanted[path + "/"] = md5 if listed is not None else ""
+    return len(wanted), [path for path, md5 in wanted.items() if md5 not in there]
+
+
+def check() -> bool:
+    if not Path("dvc.lock").exists():
+        print("check: there is no dvc.lock; next: dvc repro, then git commit")
+        return False
+    try:
+        stages, changed = would_run(), uncommitted()
+    except PipelineError as error:
+        print(f"check: pipeline and dvc.lock: {error.what}; next: {error.next_step}")
+        return False
+    print(
+        f"check: pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
+        if stages
+        else f"check: pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit"
+        if changed
+        else "check: pipeline and dvc.lock agree"
+    )
+    try:
+        files, missing = not_in_remote()
+    except PipelineError as error:
+        print(f"check: remote: {error.what}; next: {error.next_step}")
+        return False
+    some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    print(
+        f"check: remote: {count(len(missing), 'file')} not there ({some}); next: dvc push, where the data is"
+        if missing
+        else f"check: remote holds all {count(files, 'file')}"
+    )
+    return not stages and not changed and not missing
+
+
+def main() -> None:
+    argparse.ArgumentParser(prog="python -m commands.check", description=__doc__).parse_args()
+    if not check():
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    run("check", main)

@@ -1,0 +1,193 @@
+"""Forget a user: find every version that holds the user, and with --yes delete the files of it that do.
+
+Looks at every file in DVC's cache, every remote and data/, and at every version in Git's history. Deletes only files
+that hold the user, never one of the current snapshot, and proves in the end that the id is nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.core.errors import DataError, ParamsError, PipelineError
+from pipeline.core.process import run
+from pipeline.core.progress import count
+from pipeline.files import pseudonyms as pseudonym
+from pipeline.versions import store
+from pipeline.versions.search import SCRATCH, WORKSPACE, Finding, in_workspace, look, names_of
+from schemas.contract import CUID
+
+
+def key_of(md5: str) -> str:
+    return f"/files/md5/{md5[:2]}/{md5[2:]}"
+
+
+def holders(
+    locks: Mapping[str, tuple[str, str]], found: Mapping[str, Finding], places: list[store.Place]
+) -> tuple[dict[str, list[str]], int]:
+    """For each version, a name and its dvc.lock, that holds the user the paths of its files that do.
+
+    Also how many more versions there are whose lists of files are in none of the places.
+    """
+    objects = [(place, place.objects()) for place in places]
+    lists: dict[tuple[str, str], dict[str, str] | None] = {}
+    versions, unlisted = {}, 0
+    for name, (_, lock) in locks.items():
+        paths: list[str] = []
+        for out in store.outs(lock).items():
+            if out not in lists:
+                lists[out] = store.expand(*out, objects)
+            paths += [path for path, md5 in (lists[out] or {}).items() if key_of(md5) in found]
+        if paths:
+            versions[name] = paths
+        elif any(lists[out] is None for out in store.outs(lock).items()):
+            unlisted += 1
+    return versions, unlisted
+
+
+def erase(user: str, yes: bool, local_only: bool) -> None:
+    if not re.fullmatch(CUID, user):
+        raise ParamsError(
+            f"{user!r} is no user id",
+            where="USER_ID",
+            expected=f"a cuid ({CUID})",
+            next_step="python -m commands.erase USER_ID",
+        )
+    current = Path("dvc.lock").read_text(encoding="utf-8")
+    with store.project() as repo:
+        places = [store.cache(repo)]
+        if not local_only:
+            places += store.remotes(repo)
+        names = names_of(user)
+        looked = look(places, names)
+        found = looked.found
+        for name, files in looked.looked.items():
+            print(f"erase: looked at {count(files, 'file')} in the {name}")
+        for place in places[1:]:
+            if not looked.looked[place.name]:
+                raise nothing_there(place.name, user)
+        if looked.damaged:
+            print(f"erase: notice: {count(len(looked.damaged), 'damaged file')}, not searched: {say(looked.damaged)}")
+        history = store.history()
+        versions, unlisted = holders({**history, "now": ("", current)}, found, places)
+        now = versions.pop("now", [])
+        for commit, paths in versions.items():
+            print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(paths)}")
+        if unlisted:
+            print(
+                f"erase: notice: {count(unlisted, 'version')} besides, whose lists of files are in none of these places"
+            )
+        rows = sum(finding.rows for finding in found.values())
+        print(f"erase: {count(len(found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}")
+        held = in_workspace(names)
+        scratch = [file for file in held if file.startswith(SCRATCH)]
+        problem = still_held(user, now + [file for file in held if file not in scratch])
+        if problem:
+            if yes:
+                raise problem
+            print(f"erase: {problem}", file=sys.stderr)
+        elif not yes and not found:
+            print(f"erase: dry run; no file holds {user}")
+        elif not yes:
+            print(f"erase: dry run, nothing was deleted; next: python -m commands.erase {user} --yes")
+        if not yes:
+            return
+        if found:
+            print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
+        for file in scratch:
+            Path(file).unlink()
+            print(f"erase: deleted {file}, which named the id")
+        for finding in found.values():
+            for place in places:
+                if place.name in finding.places:
+                    place.delete(finding.places[place.name])
+        prove(places, user, names)
+    named_in_git(user)
+
+
+def still_held(user: str, files: Sequence[str]) -> DataError | None:
+    """What stands in the way while `files`, of the current snapshot or copies of experiments, hold the user."""
+    here = list(dict.fromkeys(file for file in files if not file.startswith(".dvc/")))
+    if here:
+        return DataError(
+            f"the current snapshot still holds {user}: {say(here)}",
+            where="dvc.lock, data/",
+            expected="a snapshot without the user, before older ones are deleted",
+            next_step="delete the rows in PostgreSQL and what names the id in other rows' eventData, make refresh "
+            "repro, git commit (or, where others did: git pull, dvc pull), then the same command again",
+        )
+    if files:
+        return DataError(
+            f"copies of experiments still hold {user}: {say(files)}",
+            where=".dvc/tmp/exps",
+            expected="no copy with the user, before older versions are deleted",
+            next_step="rm -r .dvc/tmp/exps, when no experiment runs, then the same command again",
+        )
+    return None
+
+
+def nothing_there(place: str, user: str) -> PipelineError:
+    return PipelineError(
+        f"the {place} holds no file at all",
+        where=".dvc/config",
+        expected="a remote with versions in it; one that is gone, or whose folder is misspelt, looks the same",
+        next_step="check dvc remote list; for one to which nothing was ever pushed: dvc remote remove NAME, or "
+        f"python -m commands.erase {user} --local-only",
+    )
+
+
+def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
+    """Look again, at everything; DataError if the id is still somewhere."""
+    after = look(places, names)
+    left = [name for finding in after.found.values() for name in finding.places.values()] + in_workspace(names)
+    if left:
+        raise DataError(
+            f"{user} is still in {say(left)}",
+            where=", ".join(after.looked),
+            expected="the id nowhere",
+            next_step="the same command again; for copies of experiments: dvc exp remove --all-commits, dvc exp clean",
+        )
+    if after.damaged:
+        raise DataError(
+            f"{count(len(after.damaged), 'damaged file')} may still hold {user}: {say(after.damaged)}",
+            where=", ".join(after.looked),
+            expected="files that can be searched; in all others the id is nowhere",
+            next_step="delete these files, which no version can use, then the same command again",
+        )
+    scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in after.looked.items())
+    print(f"erase: proof: {user} is in none of {scanned}, and not in {', '.join(WORKSPACE)}")
+    if after.other_key:
+        print(
+            f"erase: but {count(after.other_key, 'file')} with pseudonyms of other keys, and tables made of them, "
+            f"could not be searched; next: the same command with {pseudonym.KEY} set, once for each key that was used"
+        )
+
+
+def named_in_git(user: str) -> None:
+    """Say where Git's history names the id, which is not for this command to rewrite."""
+    commits = store.git("log", "--all", "--format=%h", f"-S{user}").split()
+    if commits:
+        print(f"erase: notice: Git's history names the id (git log --all -S{user}); deleting that is up to you")
+
+
+def say(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:4]) + (f" and {len(paths) - 4} more" if len(paths) > 4 else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m commands.erase", description=__doc__)
+    parser.add_argument("user", metavar="USER_ID", help="the user's cuid")
+    parser.add_argument("--yes", action="store_true", help="delete; without it nothing is changed")
+    parser.add_argument("--dry-run", action="store_true", help="only look, which is the default")
+    parser.add_argument("--local-only", action="store_true", help="only the cache of this machine, no remote")
+    args = parser.parse_args()
+    if args.yes and args.dry_run:
+        parser.error("--yes and --dry-run contradict each other")
+    erase(args.user, args.yes, args.local_only)
+
+
+if __name__ == "__main__":
+    run("erase", main)

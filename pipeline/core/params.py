@@ -1,0 +1,188 @@
+"""params.yaml as a frozen value; refuses unknown, missing and wrongly typed keys."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+import yaml
+
+from pipeline.core.errors import ParamsError
+from schemas.contract import CUID
+
+Mode = Literal["strict", "quarantine"]
+Strategy = Literal["view", "table"]
+
+# PostgreSQL's timestamps reach back to 4713 BC, Python's dates to year 1; a century is more than any app has.
+MAX_DAYS = 36_525
+MAX_WORKERS = 64
+
+
+class Extract(NamedTuple):
+    days: int
+    user_id: tuple[str, ...]  # empty: every user
+    batch_size: int
+    workers: int
+
+
+class Source(NamedTuple):
+    application_name: str
+    statement_timeout: int  # seconds; 0: none
+    lock_timeout: int  # seconds; 0: none
+    attempts: int
+    retry_wait: float  # seconds before the second attempt; doubled for each after it
+
+
+class Validate(NamedTuple):
+    mode: Mode
+    experiment_phases: tuple[str, ...]
+    failure_cases: int
+    report_values: bool
+
+
+class Export(NamedTuple):
+    pseudonymize: bool
+
+
+class Load(NamedTuple):
+    strategy: Strategy
+
+
+class Params(NamedTuple):
+    source: Source
+    extract: Extract
+    validate: Validate
+    export: Export
+    load: Load
+
+
+def _error(path: Path, key: str, found: object, expected: str) -> ParamsError:
+    kind = "nothing" if found is None else f"{found!r} ({type(found).__name__})"
+    return ParamsError(
+        f"params: {key} is {kind}",
+        where=f"{path}, key {key}",
+        expected=expected,
+        next_step=f"edit {path} (or the -S {key}=... of dvc exp run) and run dvc repro again",
+    )
+
+
+def _integer(path: Path, key: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise _error(path, key, value, f"a whole number from {low} to {high}")
+    return value
+
+
+def _seconds(path: Path, key: str, value: object, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+        raise _error(path, key, value, f"seconds from 0 to {high:g}")
+    return float(value)
+
+
+def _flag(path: Path, key: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _error(path, key, value, "true or false")
+    return value
+
+
+def _name(path: Path, key: str, value: object) -> str:
+    # PostgreSQL keeps 63 bytes and replaces what is not printable ASCII.
+    if not isinstance(value, str) or not re.fullmatch(r"[ -~]{1,63}", value):
+        raise _error(path, key, value, "1 to 63 printable ASCII characters")
+    return value
+
+
+def _choice(path: Path, key: str, value: object, choices: tuple[str, ...]) -> Any:
+    if value not in choices or not isinstance(value, str):
+        raise _error(path, key, value, "one of " + ", ".join(choices))
+    return value
+
+
+def _users(path: Path, key: str, value: object) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    users = value if isinstance(value, list) else [value]
+    for user in users:
+        if not isinstance(user, str) or not re.fullmatch(CUID, user):
+            raise _error(path, key, user, f"null, one cuid ({CUID}) or a list of them")
+    if not users:
+        raise _error(path, key, value, "null for every user, or a list with at least one cuid")
+    return tuple(sorted(set(users)))
+
+
+def _labels(path: Path, key: str, value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(v, str) and v for v in value):
+        raise _error(path, key, value, "a list of phase labels, each a text")
+    if "none" in value:
+        raise _error(path, key, "none", "labels other than none, which stands for no phase in quality.json")
+    return tuple(value)
+
+
+def load_yaml(path: Path) -> Any:
+    """The content of a YAML file; ParamsError when it is missing or no YAML."""
+    # The C loader reads the year of days in watermark.yaml ten times faster.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), loader)
+    except FileNotFoundError:
+        problem, step = "is missing", f"git checkout -- {path}"
+        if path.name == "watermark.yaml":
+            step = "python -m commands.refresh"
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        problem, step = f"is no YAML: {' '.join(str(error).split())}", f"mend {path}, or git checkout -- {path}"
+    raise ParamsError(f"{path.name} {problem}", where=str(path), expected="a YAML file", next_step=step)
+
+
+def _group(path: Path, data: object, name: str, keys: tuple[str, ...]) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise _error(path, name, data, "the keys " + ", ".join(keys))
+    for key in data:
+        if key not in keys:
+            raise ParamsError(
+                f"params: unknown key {name + '.' if name else ''}{key}",
+                where=str(path),
+                expected="only " + ", ".join(keys),
+                next_step=f"remove or rename the key in {path}",
+            )
+    for key in keys:
+        if key not in data:
+            raise ParamsError(
+                f"params: missing key {name + '.' if name else ''}{key}",
+                where=str(path),
+                expected="all of " + ", ".join(keys),
+                next_step=f"add the key to {path}; git log -p -- {path.name} shows its default",
+            )
+    return data
+
+
+def load(path: Path = Path("params.yaml")) -> Params:
+    """Read params.yaml. Raises ParamsError that names the key, what it holds and what it may hold."""
+    top = _group(path, load_yaml(path), "", Params._fields)
+    source = _group(path, top["source"], "source", Source._fields)
+    extract = _group(path, top["extract"], "extract", Extract._fields)
+    export = _group(path, top["export"], "export", Export._fields)
+    validate = _group(path, top["validate"], "validate", Validate._fields)
+    load_ = _group(path, top["load"], "load", Load._fields)
+    return Params(
+        source=Source(
+            application_name=_name(path, "source.application_name", source["application_name"]),
+            statement_timeout=_integer(path, "source.statement_timeout", source["statement_timeout"], 0, 86_400),
+            lock_timeout=_integer(path, "source.lock_timeout", source["lock_timeout"], 0, 86_400),
+            attempts=_integer(path, "source.attempts", source["attempts"], 1, 100),
+            retry_wait=_seconds(path, "source.retry_wait", source["retry_wait"], 3_600),
+        ),
+        extract=Extract(
+            days=_integer(path, "extract.days", extract["days"], 1, MAX_DAYS),
+            user_id=_users(path, "extract.user_id", extract["user_id"]),
+            batch_size=_integer(path, "extract.batch_size", extract["batch_size"], 1, 10_000_000),
+            workers=_integer(path, "extract.workers", extract["workers"], 1, MAX_WORKERS),
+        ),
+        validate=Validate(
+            mode=_choice(path, "validate.mode", validate["mode"], get_args(Mode)),
+            experiment_phases=_labels(path, "validate.experiment_phases", validate["experiment_phases"]),
+            failure_cases=_integer(path, "validate.failure_cases", validate["failure_cases"], 0, 1_000_000),
+            report_values=_flag(path, "validate.report_values", validate["report_values"]),
+        ),
+        export=Export(pseudonymize=_flag(path, "export.pseudonymize", export["pseudonymize"])),
+        load=Load(strategy=_choice(path, "load.strategy", load_["strategy"], get_args(Strategy))),
+    )

@@ -1,0 +1,140 @@
+"""A stage or a command as a process: signals, what is printed of an error, exit codes, and how long it took."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from pipeline.core.errors import DataError, PipelineError
+
+# A stage imports this module before any other, since imports are a good part of its time.
+STARTED = time.perf_counter()
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+FOLDER_PROBLEMS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.EFBIG,
+}
+
+
+def run(stage: str, main: Callable[[], None]) -> None:
+    """Run a stage's main, turn what it raises into a message and an exit code, and note how long it took.
+
+    The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
+    """
+    _open_standard_files()
+    for number in SIGNALS:
+        if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
+            signal.signal(number, _terminate)
+    sys.excepthook = _report
+    try:
+        main()
+    except PipelineError as error:
+        print(f"{stage}: error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except BrokenPipeError:
+        os._exit(1)  # whoever read the output has gone; there is nobody to tell
+    except Exception as error:
+        if isinstance(error, OSError) and not _can_print():
+            with suppress(OSError):
+                print(f"{stage}: error: standard output can't be written: {error}", file=sys.stderr)
+            os._exit(1)
+        known = _explain(stage, error)
+        if known is None:
+            raise  # a mistake of the code: the traceback is for whoever mends it
+        print(f"{stage}: error: {known}", file=sys.stderr)
+        raise SystemExit(known.exit_code) from None
+    _note_time(stage, time.perf_counter() - STARTED)
+    _leave()
+
+
+def _leave() -> None:
+    """End the process at once: all is written, and taking apart what the imports made takes up to 0.2 s."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        os._exit(1)  # nobody reads what was to be said
+    os._exit(0)
+
+
+def _open_standard_files() -> None:
+    """Give what was closed (>&-) a place, or the next file to be opened would take it and be written to by prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+
+
+def _can_print() -> bool:
+    try:
+        print(end="", flush=True)
+    except OSError:
+        return False
+    return True
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    # psycopg2 prints this on the side when a server goes down within a COPY; the error itself is raised as well.
+    if not (isinstance(error, SystemError) and "returned a result with an exception set" in str(error)):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _explain(stage: str, error: Exception) -> PipelineError | None:
+    """What the system, Arrow or DuckDB complain about, as a message; None for anything else."""
+    library = type(error).__module__.split(".")[0].lstrip("_") in ("pyarrow", "duckdb")
+    said = " ".join(str(error).split())[:500]
+    number = getattr(error, "errno", None)
+    if number in FOLDER_PROBLEMS or "No space left" in said:
+        file = getattr(error, "filename", None)
+        where = f" ({file})" if file else ""
+        return PipelineError(
+            f"{os.strerror(number) if number else said}{where}",
+            where=str(Path.cwd()),
+            expected="a readable and writable data/ folder with free space",
+            next_step=f"check df -h . and ls -ld data, then dvc repro {stage}; earlier outputs are as they were",
+        )
+    if library or isinstance(error, OSError):
+        return DataError(
+            f"a file can't be read or written: {said}",
+            where=str(Path.cwd() / "data"),
+            expected="the files that the stages before wrote, unaltered",
+            next_step="dvc checkout --force to bring them back, or dvc repro --force to make them again",
+        )
+    return None
+
+
+def _terminate(number: int, _: object) -> None:
+    # As an exception, so that files and servers are put away on the way out, which a second signal must not disturb.
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)
+    print(f"stopped by {signal.Signals(number).name}; nothing was published", file=sys.stderr)
+    raise SystemExit(128 + number)
+
+
+def _note_time(stage: str, seconds: float) -> None:
+    try:
+        folder = Path("data/.times")
+        folder.mkdir(parents=True, exist_ok=True)
+        Path(folder, stage).write_text(f"{seconds:.2f}\n")
+    except OSError:
+        pass  # a nicety of the summary; the stage has done its work

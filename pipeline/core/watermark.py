@@ -1,0 +1,138 @@
+"""watermark.yaml: what the source held, day by day, when somebody last looked. Only `commands.refresh` writes it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.core.errors import ParamsError, PinError
+from pipeline.core.params import load_yaml
+
+HEADER = """\
+# What the source held when somebody last looked. Written by `python -m commands.refresh`, committed like a lock file.
+# until: the exclusive end of the window, UTC. days: for every UTC day its rows and a digest of their content.
+"""
+
+
+# The contract looks five years back from `until`, and the calendar begins with the year 1.
+FIRST_YEAR = 6
+
+
+class Day(NamedTuple):
+    """The rows of one UTC day and the digest of their content (pipeline/core/digest.py)."""
+
+    rows: int
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, {self.digest}"
+
+
+class Watermark(NamedTuple):
+    until: date  # the window ends where this day begins, UTC
+    days: Mapping[date, Day]
+
+
+def window(until: date, days: int) -> list[date]:
+    """The `days` UTC days before `until`, oldest first: until - days <= day < until."""
+    try:
+        return [until - timedelta(days=n) for n in range(days, 0, -1)]
+    except OverflowError:
+        raise ParamsError(
+            f"the window of {days} days before {until} begins before the year 1",
+            where="extract.days, and until in watermark.yaml",
+            expected="a window within the calendar",
+            next_step="a smaller extract.days, or python -m commands.refresh",
+        ) from None
+
+
+def midnight(day: date) -> datetime:
+    """The first instant of `day`, UTC without a zone, as the database stores it."""
+    return datetime.combine(day, time())
+
+
+def pinned(watermark: Watermark, days: int, path: Path) -> dict[date, Day]:
+    """The pins of the last `days` days. Raises PinError when a day of the window was never pinned."""
+    wanted = window(watermark.until, days)
+    missing = [day for day in wanted if day not in watermark.days]
+    if missing:
+        raise PinError(
+            f"{len(missing)} of {days} days are not pinned, the first is {missing[0]}",
+            where=f"{path}, days before {watermark.until}",
+            expected=f"a pin for each day from {wanted[0]} to {wanted[-1]}; {len(watermark.days)} are there",
+            next_step=f"python -m commands.refresh --days {days}, or a smaller extract.days",
+        )
+    return {day: watermark.days[day] for day in wanted}
+
+
+def _broken(path: Path, key: str, found: object, expected: str) -> ParamsError:
+    return ParamsError(
+        f"{path.name}: {key} is {f'{found}' if isinstance(found, date) else repr(found)} ({type(found).__name__})",
+        where=f"{path}, key {key}",
+        expected=expected,
+        next_step=f"git checkout -- {path}, or python -m commands.refresh",
+    )
+
+
+def parse_until(value: object, path: Path) -> date:
+    """`until` as a day. It is a quoted UTC midnight; an unquoted date is refused, because DVC can't read it."""
+    expected = f"a quoted UTC midnight such as '2025-10-28T00:00:00Z', from the year {FIRST_YEAR} on"
+    if not isinstance(value, str):
+        raise _broken(path, "until", value, expected)
+    try:
+        instant = datetime.fromisoformat(value)
+    except ValueError:
+        raise _broken(path, "until", value, expected) from None
+    try:
+        instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise _broken(path, "until", value, expected) from None
+    if instant.time() != time() or instant.year < FIRST_YEAR:
+        raise _broken(path, "until", value, expected)
+    return instant.date()
+
+
+def load(path: Path) -> Watermark:
+    """Read watermark.yaml. Raises ParamsError that names the key which can't be meant."""
+    data = load_yaml(path)
+    if not isinstance(data, dict) or set(data) != {"until", "days"} or not isinstance(data["days"], dict):
+        raise _broken(path, "(the file)", type(data).__name__, "the keys until and days")
+    until = parse_until(data["until"], path)
+    days = {}
+    for key, entry in data["days"].items():
+        try:
+            day = date.fromisoformat(key)
+        except (TypeError, ValueError):
+            day = date.min
+        if str(day) != key:  # Python also takes 20251027 and 2025-W44-1
+            raise _broken(path, f"days.{key}", key, "a quoted date such as '2025-10-27'")
+        rows = entry.get("rows") if isinstance(entry, dict) else None
+        digest = entry.get("digest") if isinstance(entry, dict) else None
+        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+            raise _broken(path, f"days.{key}.rows", rows, "a number of rows")
+        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{16}", digest):
+            raise _broken(path, f"days.{key}.digest", digest, "16 hex digits in quotes")
+        days[day] = Day(rows, digest)
+    return Watermark(until, days)
+
+
+def render(watermark: Watermark) -> str:
+    """The file's text: the same bytes for the same pins."""
+    lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'", "days:"]
+    for day, pin in sorted(watermark.days.items()):
+        lines.append(f"  '{day}': {{rows: {pin.rows}, digest: '{pin.digest}'}}")
+    return "\n".join(lines) + "\n"
+
+
+def save(watermark: Watermark, path: Path) -> None:
+    """Replace the file in one step; leave it alone, times included, when its bytes would be the same."""
+    text = render(watermark)
+    if path.exists() and path.read_text(encoding="utf-8") == text:
+        return
+    beside = path.with_name(path.name + ".new")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

@@ -1,0 +1,152 @@
+"""The Parquet file of one day: how it is written and read.
+
+The bytes of a file are a function of its rows and of nothing else: row groups are cut at fixed places, whatever
+pieces the rows arrive in, and the footer holds no clock, host or pandas metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import date
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import DataError
+from pipeline.files import seal
+from pipeline.files.layout import day_path
+from schemas.contract import ORDER, arrow_schema
+
+# A row group ends after this many rows, or before the row that would take its texts over this many bytes.
+# It is what a writer holds in memory, whatever batch_size is.
+ROW_GROUP_ROWS = 16_384
+ROW_GROUP_BYTES = 8 * 1024 * 1024
+
+# A dictionary of unique values is built in vain and thrown away.
+_UNIQUE = {"id", "eventData", "timestamp"}
+
+
+@cache
+def fingerprint(layer: Literal["raw", "export"], *code: str) -> str:
+    """What, besides the rows, decides the bytes of a file: columns, order, row groups, the library, this module.
+
+    `code` names the other modules that do, by their files; a change of their text makes every file anew, since nobody
+    can tell whether the rows would come out the same.
+    """
+    texts = [Path(file).read_bytes() for file in (__file__, *code)]
+    decides = [pa.__version__, arrow_schema(layer).to_string(), list(ORDER), texts]
+    return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
+
+
+class DayWriter:
+    """Writes one day's file from record batches of any size; use it as a context manager.
+
+    Holds at most one row group and one batch. With `facts` (texts by a key that begins with "pipeline.") the file is
+    sealed: they and a checksum go into the footer, and `sha256` is the checksum in the end.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema, facts: Mapping[str, str] | None = None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.rows, self.sha256 = 0, ""
+        self._path, self._facts = path, facts
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = 0
+        self._texts = [i for i, field in enumerate(schema) if not pa.types.is_primitive(field.type)]
+        self._writer = pq.ParquetWriter(
+            path,
+            schema,
+            compression="snappy",
+            use_dictionary=[name for name in schema.names if name not in _UNIQUE],
+            store_schema=True,
+            write_page_checksum=True,
+        )
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        while batch.num_rows:
+            fits = self._fitting(batch)
+            if fits:
+                piece = batch.slice(0, fits)
+                self._pending.append(piece)
+                self._pending_rows += fits
+                self._pending_bytes += self._text_bytes(piece)
+                batch = batch.slice(fits)
+            if batch.num_rows:
+                self._end_row_group()
+
+    def _text_bytes(self, batch: pa.RecordBatch) -> int:
+        return sum(_text_bytes(_storage(batch.column(i))) for i in self._texts)
+
+    def _fitting(self, batch: pa.RecordBatch) -> int:
+        """How many rows of `batch` still belong to the open row group; at least one if the group is empty."""
+        room: int = min(ROW_GROUP_ROWS - self._pending_rows, batch.num_rows)
+        if self._pending_bytes + self._text_bytes(batch) <= ROW_GROUP_BYTES:
+            return room
+        import pyarrow.compute as pc  # a twentieth of a second that small rows do without
+
+        sizes = pa.repeat(pa.scalar(0, pa.int64()), batch.num_rows)
+        for i in self._texts:
+            sizes = pc.add(sizes, pc.fill_null(pc.binary_length(_storage(batch.column(i))), 0))
+        within = pc.less_equal(pc.cumulative_sum(sizes), ROW_GROUP_BYTES - self._pending_bytes)
+        fits: int = pc.sum(within).as_py()
+        return min(room, fits if self._pending_rows else max(fits, 1))
+
+    def _end_row_group(self) -> None:
+        if self._pending:
+            table = pa.Table.from_batches(self._pending)
+            self._writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
+            self.rows += self._pending_rows
+            self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def __enter__(self) -> DayWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._end_row_group()
+            if self._facts is not None:
+                self._writer.add_key_value_metadata({**self._facts, seal.CHECKSUM: seal.BLANK})
+        self._writer.close()
+        if kind is None and self._facts is not None:
+            self.sha256 = seal.seal(self._path)
+
+
+def _text_bytes(texts: pa.Array) -> int:
+    """Bytes of all texts together, from the ends of Arrow's offsets; a NULL takes none."""
+    if not len(texts):
+        return 0
+    offsets = memoryview(texts.buffers()[1]).cast("i")
+    return int(offsets[texts.offset + len(texts)] - offsets[texts.offset])
+
+
+def _storage(array: pa.Array) -> pa.Array:
+    return array.storage if isinstance(array, pa.ExtensionArray) else array
+
+
+def open_day(root: Path, day: date, schema: pa.Schema) -> pq.ParquetFile:
+    """The file of `day`. Raises DataError when it is missing, cut off or has other columns than `schema`."""
+    path = day_path(root, day)
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        if file.schema_arrow.equals(schema):
+            return file
+        problem = "has other columns than the contract"
+    except FileNotFoundError:
+        problem = "is missing"
+    except (pa.ArrowException, OSError):
+        problem = "is damaged"
+    raise DataError(
+        f"the file {path} {problem}",
+        where=str(path),
+        expected="the file that the stage before wrote, unaltered",
+        next_step=f"dvc checkout --force {root}, or dvc repro --force",
+    )
+
+
+def batches(file: pq.ParquetFile, batch_size: int) -> Iterator[pa.RecordBatch]:
+    """The rows in order, at most `batch_size` at a time and never across row groups, so that memory stays bounded."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(batch_size, row_groups=[group], use_threads=False)

@@ -1,0 +1,98 @@
+"""What PostgreSQL or libpq say when something fails, in words that name the next step, and whether it passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.core.errors import DataError, PipelineError, SourceError, TransientSourceError
+from schemas.contract import TABLE
+
+if TYPE_CHECKING:
+    from pipeline.postgres.target import Target
+
+# SQLSTATE: a connection that failed or broke (class 08), a conflict that a new attempt does not have (on a standby
+# also that with recovery), no connection left, and a server that goes down, crashed or comes up.
+TRANSIENT = {"40001", "40P01", "53300", "57P01", "57P02", "57P03"}
+
+# What libpq says when there is no SQLSTATE: before a login psycopg2 passes on only the text.
+BROKEN = (
+    "closed the connection",
+    "connection already closed",
+    "connection has been closed",
+    "could not receive data",
+    "could not send data",
+    "Connection refused",
+    "Connection reset",
+    "Connection timed out",
+    "timeout expired",
+    "the database system is",  # starting up, shutting down, in recovery mode, not yet accepting connections
+    "terminating connection",
+    "too many clients",
+    "too many connections",
+    "connection slots are reserved",
+    "No such file or directory",  # the server's socket
+    "no message from the libpq",  # psycopg2's own words for a connection that went away within a COPY
+)
+
+# What a transaction-pooling or balancing pgbouncer does not let through.
+POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could not import the requested snapshot")
+
+
+def explain(error: BaseException, target: Target, joining: bool = False, joined: bool = False) -> PipelineError:
+    """What PostgreSQL or libpq said, as a message for the user, without secrets.
+
+    `joining`: it happened when a further connection was to join the snapshot of the first; `joined`: on such a one.
+    """
+    lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
+    said = "; ".join(lines[:2]) or type(error).__name__
+    code = getattr(error, "pgcode", None)
+    if code == "42501":
+        return SourceError(
+            f"the role may not read everything: {said}",
+            where=target.name,
+            expected=f"SELECT on {target.schema}.{TABLE}, and no row-level security policy that hides rows",
+            next_step=f'GRANT SELECT ON "{target.schema}"."{TABLE}" TO the role (and BYPASSRLS if it has policies)',
+        )
+    # A pgbouncer without a free place for another connection lets it wait and then closes it without a word.
+    full = joining and "closed the connection" in said
+    if full or any(words in str(error) for words in POOLED):
+        # After the connection that exported it broke, the snapshot is gone, too; behind a pooler it never was there.
+        kind = SourceError if "startup parameter" in str(error) else TransientSourceError
+        return kind(
+            f"the connections do not share a snapshot: {said}",
+            where=target.name,
+            expected="direct connections to one server, extract.workers and one more; a pgbouncer that balances, "
+            "or whose pool is smaller, breaks this",
+            next_step="the direct URL of the database in DATABASE_URL (what Prisma calls directUrl)",
+        )
+    if joined and code == "55P03":
+        return TransientSourceError(
+            "a migration waits for the table, and the connections that read it would wait for the migration",
+            where=target.name,
+            expected="no ALTER TABLE, TRUNCATE, REINDEX or the like that begins while the snapshot is shared",
+            next_step="the same command again, when the migration is done",
+        )
+    if code in ("57014", "55P03"):
+        return SourceError(
+            f"a limit of time ended the run: {said}",
+            where=target.name,
+            expected=f"statements within {target.settings.statement_timeout} s (0: any time), "
+            f"locks within {target.settings.lock_timeout} s",
+            next_step="run when no migration holds the table, or raise source.statement_timeout or source.lock_timeout",
+        )
+    if str(code)[:2] == "22":
+        return DataError(
+            f"PostgreSQL can't give a value: {said}",
+            where=target.name,
+            expected="texts that are what the database's encoding says",
+            next_step="SHOW server_encoding, correct the rows in PostgreSQL, then the same command again",
+        )
+    transient = code in TRANSIENT or str(code)[:2] == "08" or (not code and any(words in said for words in BROKEN))
+    gone = code or any(words in said for words in ("closed the connection", "no message from the libpq"))
+    what = "the connection broke off" if gone else "can't connect to PostgreSQL"
+    return (TransientSourceError if transient else SourceError)(
+        f"{what}: {said}",
+        where=target.name,
+        expected="a running PostgreSQL 14 to 18 and a role that may log in",
+        next_step="check DATABASE_URL (environment, else .env) and that the server runs, then the same command again",
+    )

@@ -1,0 +1,134 @@
+"""Which files hold a user: in DVC's cache, in remotes, in the workspace; and which can't be told."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.progress import Progress
+from pipeline.files import pseudonyms as pseudonym
+from pipeline.files.layout import literal
+from pipeline.versions import store
+
+# Folders of the workspace that may hold rows or ids: outputs and reports, and DVC's copies for experiments.
+WORKSPACE = ("data", ".dvc/tmp/exps")
+
+# What in them is nobody's version: the failing cells of the last validate, and what dvc exp show remembers.
+SCRATCH = ("data/reports/validation_failures.csv", ".dvc/tmp/exps/cache/")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A file that holds the user: in which places, and how many rows in it."""
+
+    rows: int
+    places: Mapping[str, str]  # name of the place: the file there
+
+
+def names_of(user: str) -> list[str]:
+    """What stands for the user: the id and, where the key is known, the pseudonym in exports."""
+    if os.environ.get(pseudonym.KEY):
+        return [user, pseudonym.pseudonym(pseudonym.key(), "userId", user)]
+    print(f"erase: notice: {pseudonym.KEY} is not set; in exports with pseudonyms the user is not looked for")
+    return [user]
+
+
+def holds(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> int | None:
+    """The rows of a Parquet or DuckDB file that hold a name in any text; 0 if only other bytes do; None if none."""
+    if not file.stat().st_size:
+        return None
+    with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        parquet, database = content[:4] == b"PAR1", content[8:12] == b"DUCK"
+        plain = any(content.find(name.encode()) >= 0 for name in names)
+    rows = 0
+    if parquet:
+        rows = _rows(duck, f"read_parquet({literal(str(file))}, hive_partitioning = false)", names)
+    elif database:
+        duck.execute(f"ATTACH {literal(str(file))} AS held (READ_ONLY)")
+        try:
+            tables = duck.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'held'")
+            relations = [f"held.{_quoted(schema)}.{_quoted(name)}" for schema, name in tables.fetchall()]
+            rows = sum(_rows(duck, relation, names) for relation in relations)
+        finally:  # or a damaged one would stand in the way of the next
+            duck.execute("DETACH held")
+    return rows if rows or plain else None
+
+
+def _rows(duck: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) -> int:
+    described = duck.execute(f"DESCRIBE FROM {relation}").fetchall()
+    texts = [_quoted(name) for name, kind, *_ in described if kind in ("VARCHAR", "JSON")]
+    where = " OR ".join(f"contains({text}::VARCHAR, ${n + 1})" for text in texts for n in range(len(names)))
+    found = duck.execute(f"SELECT count(*) FROM {relation} WHERE {where}", names).fetchone() if where else None
+    return found[0] if found else 0
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def duck() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"memory_limit": "192MB"})
+
+
+def under_other_key(file: Path) -> bool:
+    """Whether a Parquet file has rows with pseudonyms that the key at hand does not make."""
+    with open(file, "rb") as opened:
+        if opened.read(4) != b"PAR1":
+            return False
+    metadata = pq.read_metadata(file)
+    made = (metadata.metadata or {}).get(b"pipeline.pseudonyms", b"none").decode()
+    known = {"none", pseudonym.fingerprint(pseudonym.key()) if os.environ.get(pseudonym.KEY) else "none"}
+    return metadata.num_rows > 0 and made not in known
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a search of all places found: the files that hold the user, by their keys, and what it can't tell."""
+
+    found: Mapping[str, Finding]
+    looked: Mapping[str, int]  # files by place
+    other_key: int  # files with pseudonyms of other keys, among which the user can't be found
+    damaged: Sequence[str]  # files that can't be read
+
+
+def look(places: list[store.Place], names: Sequence[str]) -> Look:
+    """Search every file of the places; one that several hold is read once, from the cache if it is there."""
+    where: dict[str, dict[str, str]] = defaultdict(dict)
+    looked = {}
+    for place in places:
+        files = place.files()
+        looked[place.name] = len(files)
+        for file in files:
+            where[file.removeprefix(place.root)][place.name] = file
+    found, hidden = {}, 0
+    damaged: list[str] = []
+    by_name = {place.name: place for place in places}
+    with duck() as connection, Progress("erase", "files", len(where)) as progress:
+        for key, holders in sorted(where.items()):
+            for name, file in holders.items():
+                with suppress(duckdb.Error, pa.ArrowException), by_name[name].opened(file) as opened:
+                    rows = holds(connection, opened, names)
+                    hidden += under_other_key(opened)
+                    if rows is not None:
+                        found[key] = Finding(rows, holders)
+                    break
+            else:  # where another place has it whole, a damaged one is known by that
+                damaged += holders.values()
+            progress.add(1)
+    return Look(found, looked, hidden, damaged)
+
+
+def in_workspace(names: Sequence[str]) -> list[str]:
+    """Files of the workspace that hold the user."""
+    files = [file for folder in WORKSPACE for file in sorted(Path(folder).rglob("*")) if file.is_file()]
+    with duck() as connection:
+        return [str(file) for file in files if holds(connection, file, names) is not None]

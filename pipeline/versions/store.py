@@ -1,0 +1,174 @@
+"""Where versions are kept: Git names them, DVC's cache and remote hold their files as objects named by their MD5."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dvc.config import NoRemoteError
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from pipeline.core.errors import PipelineError
+
+# What DVC writes below a cache or remote: objects, and its memory of runs. Anything else there is not ours.
+FOLDERS = ("files", "runs")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cache or a remote: files below `root` of `fs`, a DVC file system."""
+
+    name: str
+    fs: Any
+    root: str
+    local: bool
+
+    def files(self) -> list[str]:
+        """Every file that DVC keeps here, sorted. Raises PipelineError when the place can't be reached."""
+        with explained(self.name):
+            found: list[str] = []
+            for folder in FOLDERS:
+                below = self.fs.join(self.root, folder)
+                if self.fs.exists(below):
+                    found += self.fs.find(below)
+            if not found and not self.root.startswith("/"):
+                self.fs.ls(self.root.split("/")[0])  # an empty bucket is no error, one that does not exist is
+            return sorted(found)
+
+    def objects(self) -> dict[str, str]:
+        """For each object its MD5 (with .dir for the list of a folder) and the file that holds it."""
+        parts = {file: file.split("/")[-3:] for file in self.files()}
+        return {a + b: file for file, (kind, a, b) in parts.items() if kind == "md5" and len(a) == 2}
+
+    @contextmanager
+    def opened(self, file: str) -> Iterator[Path]:
+        """The file as one on this machine: itself, or a copy for the length of the block."""
+        if self.local:
+            yield Path(file)
+            return
+        with tempfile.TemporaryDirectory(prefix="behavioral-events-") as folder:
+            copy = Path(folder) / "object"
+            with explained(self.name):
+                self.fs.get_file(file, str(copy))
+            yield copy
+
+    def delete(self, file: str) -> None:
+        with explained(self.name):
+            self.fs.remove(file)
+
+
+@contextmanager
+def project() -> Iterator[Repo]:
+    try:
+        repo = Repo(".")
+    except DvcException as error:
+        raise PipelineError(
+            str(error), where=str(Path.cwd()), expected="the project's folder", next_step="cd to the project's folder"
+        ) from None
+    with repo:
+        yield repo
+
+
+def cache(repo: Repo) -> Place:
+    odb = repo.cache.local
+    return Place("cache", odb.fs, _root(odb.path), True)
+
+
+def remote(repo: Repo, name: str | None = None) -> Place:
+    """The remote of this name, or the default one. Raises PipelineError when it is not configured."""
+    try:
+        odb = repo.cloud.get_remote_odb(name, "look")
+    except (NoRemoteError, DvcException) as error:
+        raise PipelineError(
+            "no remote is configured" if isinstance(error, NoRemoteError) else " ".join(str(error).split()),
+            where=".dvc/config",
+            expected="a default remote",
+            next_step="make remote URL=s3://BUCKET/FOLDER, then dvc push",
+        ) from None
+    url = repo.config["remote"][name or repo.config["core"]["remote"]]["url"]
+    return Place(f"remote {url}", odb.fs, _root(odb.path), False)
+
+
+def remotes(repo: Repo) -> list[Place]:
+    """Every remote that is configured, the default one first. Raises what `remote` raises."""
+    default = repo.config["core"].get("remote")
+    others = [remote(repo, name) for name in repo.config["remote"] if name != default]
+    return others if others and not default else [remote(repo), *others]
+
+
+def _root(objects: str) -> str:
+    """DVC keeps objects in ROOT/files/md5."""
+    return objects.rstrip("/").rsplit("/", 2)[0]
+
+
+@contextmanager
+def explained(name: str) -> Iterator[None]:
+    """Turn what the way to a remote raises into a PipelineError."""
+    try:
+        yield
+    except PipelineError:
+        raise
+    except Exception as error:  # botocore's, aiohttp's, the system's: no common base
+        said = " ".join(str(error).split())[:300] or type(error).__name__
+        raise PipelineError(
+            f"can't read or write the {name}: {said}",
+            where=".dvc/config; credentials from the environment or ~/.aws",
+            expected="a bucket that exists, that answers, and whose credentials may list, read and write it",
+            next_step="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and dvc remote list; "
+            "nothing was lost, the same command goes on where this one stopped",
+        ) from None
+
+
+def outs(lock: str) -> dict[str, str]:
+    """For each output in the text of a dvc.lock its path and MD5."""
+    data = yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+    stages = data.get("stages", {}).values()
+    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", []) if "md5" in out}
+
+
+def expand(path: str, md5: str, places: Sequence[tuple[Place, dict[str, str]]]) -> dict[str, str] | None:
+    """The files of an output and their MD5s; None when its list is in none of the places, or damaged."""
+    if not md5.endswith(".dir"):
+        return {path: md5}
+    for place, objects in places:
+        if md5 in objects:
+            try:
+                with place.opened(objects[md5]) as file:
+                    listed = json.loads(file.read_text(encoding="utf-8"))
+                return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
+            except (ValueError, TypeError, KeyError):
+                continue
+    return None
+
+
+def git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8", check=False)
+    if done.returncode:
+        raise PipelineError(
+            f"git {arguments[0]}: {' '.join(done.stderr.split())[:300]}",
+            where=str(Path.cwd()),
+            expected="a Git repository with the project's history",
+            next_step="git status",
+        )
+    return done.stdout
+
+
+def history() -> dict[str, tuple[str, str]]:
+    """Every commit that changed dvc.lock: its day, and the lock's text.
+
+    Of every branch, tag, stash and experiment, and those that only Git's reflog still knows.
+    """
+    found = {}
+    for line in git("log", "--all", "--reflog", "--full-history", "--format=%H %cs", "--", "dvc.lock").splitlines():
+        commit, day = line.split()
+        if git("ls-tree", "--name-only", commit, "dvc.lock"):
+            found[commit] = day, git("show", f"{commit}:dvc.lock")
+    return found
