@@ -80,4 +80,4 @@ faults: $(BIN)/.ready-dev ## break things on purpose, count what came of it (KIL
 	@$(RUN) python -m benchmarks.faults --kills $(KILLS) --times $(TIMES)
 
 clean: ## remove what the pipeline made, but not its versions
-	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times data/.passed.json data/.compared.json data/.looked.json data/reports/validation_failures.csv
+	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times data/.verified data/reports/validation_failures.csv

@@ -26,12 +26,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from benchmarks import standby
 from benchmarks.report import (
     COLD,
     EMPTY,
     EXECUTIONS,
     FLOOR,
+    FOLDERS,
     IMPORTING,
     NIGHT,
     NIGHT_REFRESH,
@@ -50,13 +53,14 @@ from benchmarks.report import (
 )
 from pipeline.core.errors import PipelineError
 from pipeline.sample import server as pgserver
-from schemas.contract import NAMES, TABLE
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL, DAY_BEFORE, LAST_DAY = "2025-10-28", "2025-10-27", "2025-10-27"
 PLAIN_RUNS = 2  # it takes long and its ratio is far from 1
 PLAIN_ROWS = 2_000_000  # beyond, it may need more memory than there is
 PYTHON_M = [sys.executable, "-m"]
+TABLE = BEHAVIORAL_EVENTS.name
 NOTHING_TO_DO = "Data and pipelines are up to date"
 
 
@@ -170,8 +174,36 @@ def working_copy(to: Path, days: int) -> None:
     if found != 1:
         raise SystemExit(f"bench: params.yaml has {found} lines such as '  days: 90', expected 1")
     params.write_text(text, encoding="utf-8")
+    commit(to)
+
+
+def table_copy(copy: Path, to: Path) -> None:
+    """A folder with what load needs, as the last run left it, that wants a table. The files are those of the copy."""
+    shutil.rmtree(to, ignore_errors=True)
+    shutil.copytree(copy / "data", to / "data", copy_function=os.link)
+    for name in CODE:
+        (to / name).symlink_to(copy / name)
+    text = (copy / "params.yaml").read_text(encoding="utf-8")
     as_table = re.sub(r"(?m)^  strategy: \w+$", "  strategy: table", text)
-    (to / "params-table.yaml").write_text(as_table, encoding="utf-8")
+    (to / "params.yaml").write_text(as_table, encoding="utf-8")
+
+
+CODE = ("pipeline", "schemas", "stages")
+
+
+def same_folders(copy: Path, to: Path) -> None:
+    """A pipeline that does nothing and has the deps and outs of the real one, but for code and params."""
+    (to / ".dvc").mkdir(parents=True)
+    shutil.copy2(ROOT / ".dvc" / "config", to / ".dvc" / "config")
+    shutil.copy2(copy / "watermark.yaml", to / "watermark.yaml")
+    shutil.copytree(copy / "data", to / "data", ignore=shutil.ignore_patterns(".*"))
+    stages = yaml.safe_load((copy / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    for stage in stages.values():
+        stage["cmd"] = "true"
+        stage["deps"] = [dep for dep in stage["deps"] if dep.split("/")[0] not in CODE]
+        del stage["params"]
+    (to / "dvc.yaml").write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    (to / ".gitignore").write_text((ROOT / ".gitignore").read_text(encoding="utf-8"), encoding="utf-8")
     commit(to)
 
 
@@ -218,11 +250,11 @@ def forget(copy: Path) -> None:
 
 # What a stage would keep or skip thanks to an earlier run.
 UNMAKE = {
-    "refresh": "data/.looked.json",
+    "refresh": "data/.verified/refresh.json",
     "extract": "data/raw",
-    "validate": "data/.passed.json",
+    "validate": "data/.verified/validate.json",
     "export": "data/export",
-    "load": "data/.compared.json",
+    "load": "data/.verified/load.json",
 }
 
 
@@ -236,19 +268,19 @@ def unmake(copy: Path, stage: str) -> None:
 
 
 def floor_sql(days: int) -> str:
-    columns = ", ".join(f'"{name}"' for name in NAMES)
+    columns = ", ".join(column.quoted for column in BEHAVIORAL_EVENTS.columns)
     window = f"timestamp >= date '{UNTIL}' - {days} AND timestamp < date '{UNTIL}'"
     return f"COPY (SELECT {columns} FROM {TABLE} WHERE {window}) TO STDOUT (FORMAT csv)"
 
 
 def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step]:
     """Everything that one round measures, each stage with all of its work to do."""
-    copy, empty = folder / "copy", folder / "empty"
+    copy, empty, folders, table = (folder / name for name in ("copy", "empty", "folders", "table"))
     repro = [*PYTHON_M, "dvc", "repro"]
-    into_table = ["--params", "params-table.yaml", "--database", "../table.duckdb", "--report", "../table.json"]
     refresh = [*PYTHON_M, "commands.refresh", "--until", UNTIL, "--days", str(days)]
     nothing_to_do = [
         Step(NO_OP, repro, copy, expect=NOTHING_TO_DO),
+        Step(FOLDERS, repro, folders, expect=NOTHING_TO_DO),
         Step(EMPTY, repro, empty, expect=NOTHING_TO_DO),
     ]
     steps = [
@@ -258,7 +290,7 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
         Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
         Step(REFRESH, refresh, copy, partial(unmake, copy, "refresh"), "nothing moved"),
         *(Step(name, [*PYTHON_M, f"stages.{name}"], copy, partial(unmake, copy, name)) for name in STAGES),
-        Step(TABLE_LOAD, [*PYTHON_M, "stages.load", *into_table], copy),
+        Step(TABLE_LOAD, [*PYTHON_M, "stages.load"], table, partial(table_copy, copy, table)),
     ]
     if plain:
         steps.append(Step(PLAIN, [*PYTHON_M, "benchmarks.plain_way", str(folder)], copy, rounds=PLAIN_RUNS))
@@ -315,6 +347,9 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
             for name, commands in (("empty", ["true"] * len(STAGES)), ("importing", IMPORTS)):
                 small_project(folder / name, commands)
                 measure([*PYTHON_M, "dvc", "repro"], folder / name, env)
+            measure([*PYTHON_M, "dvc", "repro"], folder / "copy", env)
+            same_folders(folder / "copy", folder / "folders")
+            measure([*PYTHON_M, "dvc", "repro"], folder / "folders", env)
             measure([*PYTHON_M, "dvc", "remote", "add", "bench", str(folder / "remote")], folder / "copy", env)
         for number in range(1, runs + 1):
             for step in (step for step in steps if number <= step.rounds):
@@ -331,7 +366,7 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                     took = f"{looked.seconds:.2f} + {made.seconds:.2f} s"
                     print(f"bench: round {number}/{runs}: the night after: {took}", file=sys.stderr)
         if not memory_only:
-            for strategy, file in (("view", "data/analytics.duckdb"), ("table", "../table.duckdb")):
+            for strategy, file in (("view", "data/analytics.duckdb"), ("table", "../table/data/analytics.duckdb")):
                 print(f"bench: example queries, {strategy}", file=sys.stderr)
                 command = [*PYTHON_M, "benchmarks.query_times", file, str(EXECUTIONS)]
                 results.queries[strategy] = json.loads(measure(command, folder / "copy", env)[1])

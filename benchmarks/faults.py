@@ -32,11 +32,13 @@ from benchmarks.report import STAGES, table
 from benchmarks.standby import dsn, url
 from pipeline.core import params
 from pipeline.sample import server as pgserver
-from schemas.contract import NAMES, TABLE
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL = "2025-10-28"
 ROWS = 60_000
+TABLE = BEHAVIORAL_EVENTS.name
+NAMES = BEHAVIORAL_EVENTS.names
 CLEAR = range(1, 8)  # the exit codes of pipeline.core.errors
 
 
@@ -149,11 +151,7 @@ def record(lab: Lab, fault: Fault, code: int, said: str) -> None:
     found = lab.found()
     fault.lost += (lab.rows - found).total()
     fault.doubled += (found - lab.rows).total()
-    left = [
-        path
-        for path in (lab.folder / "data").rglob(".*")
-        if path.name not in (".times", ".passed.json", ".compared.json", ".looked.json")
-    ]
+    left = [path for path in (lab.folder / "data").rglob(".*") if path.name not in (".times", ".verified")]
     if left:
         fault.unclear.append(f"left behind: {left[0]}")
 

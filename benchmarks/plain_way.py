@@ -18,28 +18,28 @@ import sqlalchemy as sa
 
 from pipeline import source
 from pipeline.core import params, watermark
-from pipeline.files.layout import literal
-from schemas.behavioral_events import validate_behavioral_events
-from schemas.contract import NAMES, TABLE
+from pipeline.files.sql import literal
+from schemas.behavioral_events import BEHAVIORAL_EVENTS, validate_behavioral_events
 
 
 def main() -> None:
     folder = Path(sys.argv[1])
     pins = watermark.load(Path("watermark.yaml"))
     until = watermark.midnight(pins.until)
-    columns = ", ".join(f'"{name}"' for name in NAMES)
-    query = sa.text(f"SELECT {columns} FROM {TABLE} WHERE timestamp >= :begin AND timestamp < :until")
-    with source.connect(params.load().source) as target:
+    table = BEHAVIORAL_EVENTS.name
+    columns = ", ".join(column.quoted for column in BEHAVIORAL_EVENTS.columns)
+    query = sa.text(f"SELECT {columns} FROM {table} WHERE timestamp >= :begin AND timestamp < :until")
+    with source.connect(params.load().source, [BEHAVIORAL_EVENTS]) as target:
         engine = sa.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(target.dsn))
         with engine.connect() as connection:
-            window = {"begin": watermark.midnight(min(pins.days)), "until": until}
+            window = {"begin": watermark.midnight(min(pins.tables[table])), "until": until}
             frame = pd.read_sql(query, connection, params=window)
     validate_behavioral_events(frame, until=until)
     parquet = folder / "events.parquet"
     frame.to_parquet(parquet)
     with duckdb.connect(str(folder / "events.duckdb")) as database:
-        database.execute(f"CREATE OR REPLACE TABLE {TABLE} AS SELECT * FROM read_parquet({literal(str(parquet))})")
-        rows = database.sql(f"SELECT count(*) FROM {TABLE}").fetchall()[0][0]
+        database.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM read_parquet({literal(str(parquet))})")
+        rows = database.sql(f"SELECT count(*) FROM {table}").fetchall()[0][0]
     print(f"plain way: {rows:,} rows")
 
 

@@ -9,12 +9,15 @@ import argparse
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.paths import Paths
 from pipeline.core.process import run
 from pipeline.core.progress import count
 from pipeline.versions import store
+
+# The code that decides what the pipeline gives.
+CODE = ("pipeline", "schemas", "stages")
 
 
 def would_run() -> list[str]:
@@ -32,13 +35,13 @@ def would_run() -> list[str]:
     return list(dict.fromkeys(stages))
 
 
-def uncommitted() -> list[str]:
+def uncommitted(paths: Paths) -> list[str]:
     """Files that decide what the pipeline gives, and are not as they are committed."""
-    paths = ["dvc.yaml", "dvc.lock", "params.yaml", "watermark.yaml", "stages", "schemas"]
-    return [line[3:] for line in store.git("status", "--porcelain", "--", *paths).splitlines()]
+    files = [str(path) for path in (paths.pipeline, paths.lock, paths.params, paths.watermark)]
+    return [line[3:] for line in store.git("status", "--porcelain", "--", *files, *CODE).splitlines()]
 
 
-def not_in_remote() -> tuple[int, list[str]]:
+def not_in_remote(paths: Paths) -> tuple[int, list[str]]:
     """How many files the snapshot of dvc.lock has, and which of them the remote does not hold."""
     with store.project() as repo:
         cached = {str(out) for out in repo.index.outs if out.use_cache}
@@ -46,7 +49,7 @@ def not_in_remote() -> tuple[int, list[str]]:
         there = remote.objects()
         places = [(remote, there)]
         wanted: dict[str, str] = {}
-        for path, md5 in store.outs(Path("dvc.lock").read_text(encoding="utf-8")).items():
+        for path, md5 in store.outs(paths.lock.read_text(encoding="utf-8")).items():
             if path in cached:
                 listed = store.expand(path, md5, places)
                 wanted |= listed or {}
@@ -55,12 +58,12 @@ def not_in_remote() -> tuple[int, list[str]]:
     return len(wanted), [path for path, md5 in wanted.items() if md5 not in there]
 
 
-def check() -> bool:
-    if not Path("dvc.lock").exists():
+def check(paths: Paths) -> bool:
+    if not paths.lock.exists():
         print("check: there is no dvc.lock; next: dvc repro, then git commit")
         return False
     try:
-        stages, changed = would_run(), uncommitted()
+        stages, changed = would_run(), uncommitted(paths)
     except PipelineError as error:
         print(f"check: pipeline and dvc.lock: {error.what}; next: {error.next_step}")
         return False
@@ -72,7 +75,7 @@ def check() -> bool:
         else "check: pipeline and dvc.lock agree"
     )
     try:
-        files, missing = not_in_remote()
+        files, missing = not_in_remote(paths)
     except PipelineError as error:
         print(f"check: remote: {error.what}; next: {error.next_step}")
         return False
@@ -87,7 +90,7 @@ def check() -> bool:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.check", description=__doc__).parse_args()
-    if not check():
+    if not check(Paths()):
         raise SystemExit(1)
 
 

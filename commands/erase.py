@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import DataError, ParamsError, PipelineError
+from pipeline.core.paths import Paths
 from pipeline.core.process import run
 from pipeline.core.progress import count
-from pipeline.files import pseudonyms as pseudonym
+from pipeline.files import pseudonyms
 from pipeline.versions import store
-from pipeline.versions.search import SCRATCH, WORKSPACE, Finding, in_workspace, look, names_of
-from schemas.contract import CUID
+from pipeline.versions.search import SCRATCH, WORKSPACE, Holder, in_workspace, names_of, search
+from schemas.rules import CUID
 
 
 def key_of(md5: str) -> str:
@@ -26,7 +27,7 @@ def key_of(md5: str) -> str:
 
 
 def holders(
-    locks: Mapping[str, tuple[str, str]], found: Mapping[str, Finding], places: list[store.Place]
+    locks: Mapping[str, tuple[str, str]], found: Mapping[str, Holder], places: list[store.Place]
 ) -> tuple[dict[str, list[str]], int]:
     """For each version, a name and its dvc.lock, that holds the user the paths of its files that do.
 
@@ -48,7 +49,7 @@ def holders(
     return versions, unlisted
 
 
-def erase(user: str, yes: bool, local_only: bool) -> None:
+def erase(paths: Paths, user: str, yes: bool, local_only: bool) -> None:
     if not re.fullmatch(CUID, user):
         raise ParamsError(
             f"{user!r} is no user id",
@@ -56,26 +57,28 @@ def erase(user: str, yes: bool, local_only: bool) -> None:
             expected=f"a cuid ({CUID})",
             next_step="python -m commands.erase USER_ID",
         )
-    current = Path("dvc.lock").read_text(encoding="utf-8")
+    current = paths.lock.read_text(encoding="utf-8")
     with store.project() as repo:
         places = [store.cache(repo)]
         if not local_only:
             places += store.remotes(repo)
         names = names_of(user)
-        looked = look(places, names)
-        found = looked.found
-        for name, files in looked.looked.items():
-            print(f"erase: looked at {count(files, 'file')} in the {name}")
+        searched = search(places, names)
+        found = searched.found
+        for name, number in searched.searched.items():
+            print(f"erase: searched {count(number, 'file')} in the {name}")
         for place in places[1:]:
-            if not looked.looked[place.name]:
+            if not searched.searched[place.name]:
                 raise nothing_there(place.name, user)
-        if looked.damaged:
-            print(f"erase: notice: {count(len(looked.damaged), 'damaged file')}, not searched: {say(looked.damaged)}")
+        if searched.damaged:
+            print(
+                f"erase: notice: {count(len(searched.damaged), 'damaged file')}, not searched: {say(searched.damaged)}"
+            )
         history = store.history()
         versions, unlisted = holders({**history, "now": ("", current)}, found, places)
         now = versions.pop("now", [])
-        for commit, paths in versions.items():
-            print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(paths)}")
+        for commit, files in versions.items():
+            print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(files)}")
         if unlisted:
             print(
                 f"erase: notice: {count(unlisted, 'version')} besides, whose lists of files are in none of these places"
@@ -141,28 +144,28 @@ def nothing_there(place: str, user: str) -> PipelineError:
 
 def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
     """Look again, at everything; DataError if the id is still somewhere."""
-    after = look(places, names)
+    after = search(places, names)
     left = [name for finding in after.found.values() for name in finding.places.values()] + in_workspace(names)
     if left:
         raise DataError(
             f"{user} is still in {say(left)}",
-            where=", ".join(after.looked),
+            where=", ".join(after.searched),
             expected="the id nowhere",
             next_step="the same command again; for copies of experiments: dvc exp remove --all-commits, dvc exp clean",
         )
     if after.damaged:
         raise DataError(
             f"{count(len(after.damaged), 'damaged file')} may still hold {user}: {say(after.damaged)}",
-            where=", ".join(after.looked),
+            where=", ".join(after.searched),
             expected="files that can be searched; in all others the id is nowhere",
             next_step="delete these files, which no version can use, then the same command again",
         )
-    scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in after.looked.items())
+    scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in after.searched.items())
     print(f"erase: proof: {user} is in none of {scanned}, and not in {', '.join(WORKSPACE)}")
     if after.other_key:
         print(
             f"erase: but {count(after.other_key, 'file')} with pseudonyms of other keys, and tables made of them, "
-            f"could not be searched; next: the same command with {pseudonym.KEY} set, once for each key that was used"
+            f"could not be searched; next: the same command with {pseudonyms.KEY} set, once for each key that was used"
         )
 
 
@@ -186,7 +189,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.yes and args.dry_run:
         parser.error("--yes and --dry-run contradict each other")
-    erase(args.user, args.yes, args.local_only)
+    erase(Paths(), args.user, args.yes, args.local_only)
 
 
 if __name__ == "__main__":

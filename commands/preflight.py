@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import argparse
 
 from pipeline.core import params, watermark
+from pipeline.core.paths import Paths
 from pipeline.core.process import run
+from schemas.tables import TABLES
 
 
-def mend_lock(lock: Path) -> None:
+def preflight(paths: Paths) -> None:
+    """Raise ParamsError or PinError that says what can't be meant."""
+    mend_lock(paths)
+    wanted = params.load(paths.params)
+    pinned = watermark.load(paths.watermark)
+    for table in TABLES:
+        watermark.pinned(pinned, table.name, wanted.extract.days)
+
+
+def mend_lock(paths: Paths) -> None:
     """Remove a dvc.lock that is empty, as kill -9 of DVC leaves it in a bad moment; the next run makes it again."""
-    if lock.exists() and not lock.read_bytes().strip():
-        lock.unlink()
-        print(f"params: notice: {lock} was empty, as a killed run may leave it; this run makes it again")
+    if paths.lock.exists() and not paths.lock.read_bytes().strip():
+        paths.lock.unlink()
+        print(f"params: notice: {paths.lock} was empty, as a killed run may leave it; this run makes it again")
 
 
 def main() -> None:
-    mend_lock(Path("dvc.lock"))
-    wish = params.load(Path("params.yaml"))
-    pins = Path("watermark.yaml")
-    watermark.pinned(watermark.load(pins), wish.extract.days, pins)
+    argparse.ArgumentParser(prog="python -m commands.preflight", description=__doc__).parse_args()
+    preflight(Paths())
 
 
 if __name__ == "__main__":

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline.core import params
-from pipeline.postgres.target import Target, target
+from pipeline.postgres.target import Relation, Target, dsn, secrets
 from pipeline.postgres.url import database_url, parse_url
+from schemas.table import Table
 
 
 @contextmanager
-def connect(settings: params.Source) -> Iterator[Target]:
-    """The source that DATABASE_URL names, or the embedded default, for the length of the block."""
+def connect(settings: params.Source, tables: Sequence[Table]) -> Iterator[Target]:
+    """The source that DATABASE_URL names, or the embedded sample, for the length of the block."""
     text = database_url()
     if text is None:
         from pipeline.sample import embedded
 
         with embedded.server() as where:
-            yield target(where, "public", "the embedded sample", True, settings)
+            yield Target(dsn(where), _relations("public", tables), "the embedded sample", True, (), settings)
     else:
         arguments, schema = parse_url(text, settings.application_name)
         host, port = arguments.get("host", "the local socket"), arguments.get("port", 5432)
         user = arguments.get("user")
         name = f"database {arguments.get('dbname', user)} on {host}:{port} as {user}"
-        yield target(arguments, schema, name, False, settings)
+        yield Target(dsn(arguments), _relations(schema, tables), name, False, secrets(arguments), settings)
+
+
+def _relations(schema: str, tables: Sequence[Table]) -> tuple[Relation, ...]:
+    return tuple(Relation(schema, table) for table in tables)

@@ -1,4 +1,4 @@
-"""Pull the window out of PostgreSQL: one Parquet file a day in data/raw, and what PostgreSQL counted as a report.
+"""Pull the window out of PostgreSQL: one Parquet file a day and table in data/raw, and the list of them as a report.
 
 Reads from the source only the days whose files do not yet hold what watermark.yaml pins, in one read-only snapshot
 that all connections share. Publishes every row of every day, or nothing: PostgreSQL's own counts, the pins of
@@ -10,198 +10,206 @@ from __future__ import annotations
 import argparse
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
-from datetime import date
+from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
+import pyarrow
 from psycopg2.extensions import connection as Connection
 
 from pipeline import source
-from pipeline.core import params, watermark
-from pipeline.core.errors import DataError, PinError
+from pipeline.core import params, progress, watermark
+from pipeline.core.digest import Pin
+from pipeline.core.errors import PinError
+from pipeline.core.paths import Paths
 from pipeline.core.process import run
 from pipeline.core.progress import Progress, count
-from pipeline.files import manifest as extracted
-from pipeline.files import seal
-from pipeline.files.layout import PREFIX, day_path, replacing
+from pipeline.days import copy
+from pipeline.days.copy import CopyTask, check_arrived, copy_day
+from pipeline.engine.executor import executor
+from pipeline.files import manifest, writer
+from pipeline.files.layout import PREFIX, day_path, replacing_days, write_report
 from pipeline.files.manifest import File
-from pipeline.files.writer import DayWriter, fingerprint
-from pipeline.postgres import copy as pgcopy
-from pipeline.postgres import session as postgres
-from pipeline.postgres import statements as events
+from pipeline.postgres import copy as decoding
+from pipeline.postgres import statements
 from pipeline.postgres.catalog import check_contract, check_instants
 from pipeline.postgres.retry import retrying
+from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
-from schemas.contract import arrow_schema
+from schemas import table as table_code
+from schemas import types
+from schemas.table import Table
+from schemas.tables import TABLES
+
+# A change in one of these may change the bytes of a file.
+CODE = tuple(str(m.__file__) for m in (copy, decoding, statements, table_code, types, writer))
+
+# Days that a message names before the rest is only counted.
+NAMED = 5
+
+Pins = Mapping[str, Mapping[date, Pin]]
 
 
-def check_pins(pins: Mapping[date, watermark.Day], found: Mapping[date, watermark.Day], target: Target) -> None:
-    """Raise PinError that names the days which do not hold what watermark.yaml says."""
-    moved = [
-        f"{day}: pinned {pin.rows:,}, now {found[day].rows:,}"
-        if pin.rows != found[day].rows
-        else f"{day}: {count(pin.rows, 'row')} as pinned, but of other content"
-        for day, pin in pins.items()
-        if found[day] != pin
-    ]
-    if moved:
-        some = "; ".join(moved[:5])
-        more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
-        if target.embedded:
-            raise PinError(
-                f"watermark.yaml does not pin the embedded sample: {some}{more}",
-                where=f"{target.name}, which is the source because DATABASE_URL is not set",
-                expected="the database that watermark.yaml was pinned from",
-                next_step="set DATABASE_URL (environment or .env); or dvc pull; or, to pin the sample instead, "
-                "rm watermark.yaml, then python -m commands.refresh",
-            )
-        raise PinError(
-            f"the source has moved on {count(len(moved), 'day')} since watermark.yaml was written: {some}{more}",
-            where=target.name,
-            expected="the rows a day that watermark.yaml pins",
-            next_step="python -m commands.refresh, look at git diff watermark.yaml, then dvc repro",
-        )
-
-
-def check_arrived(counted: Mapping[date, int], arrived: Mapping[date, int], where: str) -> None:
-    """Raise DataError that names the first day on which rows were lost or doubled on the way."""
-    for day, rows in arrived.items():
-        if rows != counted.get(day, 0):
-            raise DataError(
-                f"{day}: PostgreSQL counted {counted.get(day, 0):,} rows and {rows:,} arrived",
-                where=where,
-                expected="every row once",
-                next_step="dvc repro; if it stays, REINDEX the table: an index may be corrupt",
-            )
-
-
-def origin(pin: watermark.Day, users: Sequence[str]) -> dict[str, str]:
-    """What decides the bytes of a day's file, as its footer says it: the pin, the user filter, contract and code."""
-    # Of the users only a digest: a file without rows of theirs shall not name them.
-    chosen = hashlib.sha256("\n".join(users).encode()).hexdigest()[:16] if users else "all"
-    return {
-        "pipeline.pin": str(pin),
-        "pipeline.users": chosen,
-        "pipeline.contract": fingerprint("raw", events.__file__, pgcopy.__file__),
-    }
-
-
-def read_days(
-    settings: params.Source,
-    wish: params.Extract,
-    pins: Mapping[date, watermark.Day],
-    origins: Mapping[date, Mapping[str, str]],
-    staging: Path,
-) -> dict[date, File]:
-    """Write the files of the days in `pins` under `staging`; returns what the report says of each.
-
-    The rows of each day are counted against its pin. Whether they are those that were pinned, validate finds out from
-    the file; but not from one of some users only, so with a filter the digests are compared here. Raises what
-    check_contract, check_pins and check_arrived raise, and SourceError.
-    """
-    schema, days = arrow_schema("raw"), list(pins)
-    expected = None if wish.user_id else sum(pin.rows for pin in pins.values())
-    with source.connect(settings) as target, Progress("extract", "rows", expected) as progress:
-        print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
-
-        def counts(connection: Connection) -> dict[date, int]:
-            """Rows of each day, of the users asked for; raises PinError when the source has moved."""
-            found = events.day_counts(connection, target.schema, days, wish.user_id)
-            check_pins(pins, {day: watermark.Day(rows, pins[day].digest) for day, (rows, _) in found.items()}, target)
-            return {day: chosen for day, (_, chosen) in found.items()}
-
-        encoding = ""
-
-        def before(connection: Connection) -> dict[date, int]:
-            nonlocal encoding
-            for notice in check_contract(connection, target):
-                print(f"extract: notice: {notice}", file=sys.stderr)
-            check_instants(connection, target, wish.user_id)
-            encoding = events.encoding(connection)
-            # Without a filter COPY itself says how many rows a day has, and a second count would only cost time.
-            return counts(connection) if wish.user_id else {}
-
-        def copy(connection: Connection, day: date) -> File:
-            with DayWriter(day_path(staging, day), schema, origins[day]) as writer:
-
-                def write(batch: pa.RecordBatch) -> None:
-                    writer.write(batch)
-                    progress.add(batch.num_rows)
-
-                # PostgreSQL checks or converts every text, but for a database that does not know its encoding.
-                decoder = pgcopy.Decoder(wish.batch_size, schema, write, check_utf8=encoding == "SQL_ASCII")
-                sent = events.copy_day(connection, target.schema, day, wish.user_id, decoder)
-                decoder.finish()
-            check_arrived({day: sent}, {day: writer.rows}, target.name)
-            if not wish.user_id and sent != pins[day].rows:
-                counts(connection)  # the source moved, or
-                check_arrived({day: pins[day].rows}, {day: sent}, target.name)  # the COPY was short
-            if wish.user_id:
-                now = watermark.Day(*events.day_digest(connection, target.schema, day, encoding))
-                check_pins({day: pins[day]}, {day: now}, target)
-            return File(sent, writer.sha256)
-
-        counted, files = postgres.per_day(target, days, wish.workers, before, copy)
-        if wish.user_id:
-            check_arrived(counted, {day: file.rows for day, file in files.items()}, target.name)
-    return files
-
-
-def extract(params_file: Path, watermark_file: Path, out: Path, report_file: Path) -> None:
-    everything = params.load(params_file)
-    wish = everything.extract
-    pins = watermark.pinned(watermark.load(watermark_file), wish.days, watermark_file)
-    origins = {day: origin(pin, wish.user_id) for day, pin in pins.items()}
-    wanted = {day_path(out, day).parent for day in pins}
-    dropped = [folder for folder in out.glob(PREFIX + "*") if folder not in wanted]
-    # With a filter a file has fewer rows than the pin says; else as many, whatever its footer claims.
-    intact = seal.unchanged(out, origins)
-    kept = {
-        day: File(file.rows, file.sha256) for day, file in intact.items() if wish.user_id or file.rows == pins[day].rows
-    }
-    to_read = {day: pin for day, pin in pins.items() if day not in kept}
-    with replacing(out, kept) as staging:
-
-        def read() -> dict[date, File]:
-            return read_days(everything.source, wish, to_read, origins, staging)
-
-        files = kept | (retrying("extract", everything.source, read) if to_read else {})
-    extracted.write(report_file, {day: files[day] for day in pins})
-    rows = sum(file.rows for file in files.values())
-    print(f"extract: kept {len(kept)}, read {len(to_read)}, dropped {len(dropped)}")
-    print(f"extract: {count(rows, 'row')} in {count(len(pins), 'file')} under {out}")
+def extract(paths: Paths, wanted: params.Params) -> None:
+    """Make data/raw and extract.json. Raises what read_days raises, and PinError when a day was never pinned."""
+    pinned = watermark.load(paths.watermark)
+    pins = {table.name: watermark.pinned(pinned, table.name, wanted.extract.days) for table in TABLES}
+    shared = {table.name: shared_by_all_days(table, wanted.extract) for table in TABLES}
+    kept = {}
+    for name, days in pins.items():
+        made_from = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
+        kept[name] = manifest.unchanged(paths.extract_report, paths.raw / name, made_from)
+    to_read = {name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()}
+    read, dropped = sum(map(len, to_read.values())), sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
+    with replacing_days(paths.raw, kept) as staging:
+        new = retrying("extract", wanted.source, lambda: read_days(wanted, to_read, shared, staging)) if read else {}
+    files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
+    write_report(paths.extract_report, report(files, list(shared.values())))
+    rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
+    print(f"extract: kept {total - read}, read {read}, dropped {dropped}")
+    print(f"extract: {count(rows, 'row')} in {count(total, 'file')} under {paths.raw}")
     if not rows:
-        of = " of the users in extract.user_id" if wish.user_id else ""
+        of = " of the users in extract.user_id" if wanted.extract.user_id else ""
         print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)
 
 
-def check(params_file: Path) -> None:
+def shared_by_all_days(table: Table, wanted: params.Extract) -> dict[str, str]:
+    """What decides the bytes of all files of a table; a day's own part is its pin."""
+    users = {"users": "all"}
+    if wanted.user_id and table.user:
+        # Of the users only a hash: the report of files without rows of theirs shall not name them.
+        sha256 = hashlib.sha256("\n".join(wanted.user_id).encode()).hexdigest()
+        users = {"users": str(len(wanted.user_id)), "users_sha256": sha256}
+    return {
+        "table": table.name,
+        **users,
+        "columns": table.fingerprint("raw"),
+        "code": manifest.code(*CODE),
+        "pyarrow": pyarrow.__version__,
+    }
+
+
+def count_dropped(folder: Path, wanted: Mapping[date, Pin]) -> int:
+    """The days in the folder of a table that have left the window."""
+    names = {day_path(folder, day).parent.name for day in wanted}
+    return sum(entry.name not in names for entry in folder.glob(PREFIX + "*"))
+
+
+def read_days(
+    wanted: params.Params, pins: Pins, shared: Mapping[str, Mapping[str, str]], staging: Path
+) -> dict[tuple[str, date], File]:
+    """Write the files of the days in `pins` under `staging`; returns what the report says of each.
+
+    The rows of each day are counted against its pin. Whether they are those that were pinned, validate finds out from
+    the file; with a user filter a file holds fewer, so their digest is computed here. Raises ContractError,
+    RowsInvalidError, PinError when the source has moved, DataError when rows are lost on the way, and SourceError.
+    """
+    users = wanted.extract.user_id
+    days = sorted({day for some in pins.values() for day in some})
+    expected = None if users else sum(pin.rows for some in pins.values() for pin in some.values())
+    files = {}
+    with source.connect(wanted.source, TABLES) as target:
+        print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
+        with executor(wanted.extract.workers) as pool, shared_snapshot(target, pool) as snapshot:
+            for notice in snapshot.run(check_contract, target):
+                progress.say(f"extract: notice: {notice}")
+            snapshot.run(check_instants, target, users)
+            if users:  # else COPY itself says how many rows a day has, and a second count would only cost time
+                snapshot.run(check_counts, target, pins)
+            encoding = snapshot.run(statements.encoding)
+            tasks = [
+                CopyTask(
+                    relation=relation,
+                    day=day,
+                    pin=pin,
+                    users=users,
+                    made_from=manifest.made_from(shared[relation.table.name], pin),
+                    encoding=encoding,
+                    batch_size=wanted.extract.batch_size,
+                    path=day_path(staging / relation.table.name, day),
+                )
+                for relation in target.relations
+                for day, pin in pins[relation.table.name].items()
+            ]
+            with Progress("extract", "rows", expected):
+                for task, copied in snapshot.map(copy_day, tasks):
+                    if copied.source.rows != task.pin.rows:
+                        snapshot.run(check_counts, target, pins)  # the source moved, or
+                        check_arrived(task.day, task.pin.rows, copied.source.rows)  # the COPY was short
+                    if copied.source != task.pin:
+                        rows = count(task.pin.rows, "row")
+                        raise moved(target, [f"{task.day}: {rows} as pinned, but of other content"])
+                    files[task.relation.table.name, task.day] = copied.file
+    return files
+
+
+def check_counts(connection: Connection, target: Target, pins: Pins) -> None:
+    """Raise PinError that names the days which have more or fewer rows than watermark.yaml says."""
+    others = []
+    for relation in target.relations:
+        days = pins[relation.table.name]
+        found = statements.day_counts(connection, relation, list(days)) if days else {}
+        others += [
+            f"{day}: pinned {pin.rows:,}, now {found[day]:,}" for day, pin in days.items() if found[day] != pin.rows
+        ]
+    if others:
+        raise moved(target, others)
+
+
+def moved(target: Target, others: list[str]) -> PinError:
+    some = "; ".join(others[:NAMED]) + (f" and {len(others) - NAMED} more" if len(others) > NAMED else "")
+    if target.is_sample:
+        return PinError(
+            f"watermark.yaml does not pin the embedded sample: {some}",
+            where=f"{target.name}, which is the source because DATABASE_URL is not set",
+            expected="the database that watermark.yaml was pinned from",
+            next_step="set DATABASE_URL (environment or .env); or dvc pull; or, to pin the sample instead, "
+            "rm watermark.yaml, then python -m commands.refresh",
+        )
+    return PinError(
+        f"the source has moved on {count(len(others), 'day')} since watermark.yaml was written: {some}",
+        where=target.name,
+        expected="the rows a day that watermark.yaml pins",
+        next_step="python -m commands.refresh, look at git diff watermark.yaml, then dvc repro",
+    )
+
+
+def report(files: manifest.Files, shared: list[dict[str, str]]) -> dict[str, Any]:
+    """extract.json: headline figures, the window, what all files of a table are made from, and the files."""
+    days = sorted({day for some in files.values() for day in some})
+    return {
+        "days": len(days),
+        "rows": sum(file.rows for some in files.values() for file in some.values()),
+        "window": [str(days[0]), str(days[-1] + timedelta(days=1))],
+        "made_from": shared,
+        "files": manifest.entries(files),
+    }
+
+
+def check(wanted: params.Params) -> None:
     """Only compare the contract with the database, as a deploy of the app may ask before it migrates."""
-    settings = params.load(params_file).source
 
     def compare() -> tuple[str, list[str]]:
-        with source.connect(settings) as target, postgres.snapshot(target) as connection:
+        with source.connect(wanted.source, TABLES) as target, transaction(target) as connection:
             return target.name, check_contract(connection, target)
 
-    name, notices = retrying("extract", settings, compare)
+    name, notices = retrying("extract", wanted.source, compare)
     for notice in notices:
-        print(f"extract: notice: {notice}", file=sys.stderr)
+        progress.say(f"extract: notice: {notice}")
     print(f"extract: the table in {name} is what the contract describes")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="stages.extract", description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--watermark", type=Path, default=Path("watermark.yaml"))
-    parser.add_argument("--out", type=Path, default=Path("data/raw/behavioral_events"))
-    parser.add_argument("--report", type=Path, default=Path("data/reports/extract.json"))
+    parser = argparse.ArgumentParser(prog="python -m stages.extract", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare the contract with the database")
-    args = parser.parse_args()
-    if args.check:
-        check(args.params)
+    only_check = parser.parse_args().check
+    paths = Paths()
+    wanted = params.load(paths.params)
+    if only_check:
+        check(wanted)
         sys.exit()  # it is no run whose time the summary would tell
-    extract(args.params, args.watermark, args.out, args.report)
+    extract(paths, wanted)
 
 
 if __name__ == "__main__":

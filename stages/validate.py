@@ -1,158 +1,175 @@
 """Prove that data/raw holds the rows that were pinned and that each obeys the contract, before anything is published.
 
-Reads data/raw in batches, and the end of the window in extract's report; writes validation.json, the failing cases
-(local only) and, in quarantine mode, the failing rows to data/quarantine. Checks everything before it fails; every
-count is exact. A day whose file passed the same checks on this machine before is not checked again; which ones did is
-noted in a local file that may be lost.
+Reads data/raw in batches, and in extract's report what was pinned; writes validation.json, the failing cases (local
+only) and, in quarantine mode, the failing rows to data/quarantine. Checks everything before it fails; every count is
+exact. A day whose file was verified on this machine before, by the same checks, is not checked again.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
-import pyarrow
 
-from pipeline.checks import pins
-from pipeline.checks.chunks import Piece, ahead, chunks
-from pipeline.checks.findings import Findings, invalid, show, write_cases
+from pipeline.checks import findings, pins
+from pipeline.checks.findings import Findings
 from pipeline.core import digest, params, watermark
-from pipeline.core.process import run
+from pipeline.core.paths import Paths
+from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
-from pipeline.files import manifest as extracted
-from pipeline.files import seal
-from pipeline.files import verified as memory
-from pipeline.files.layout import day_path, listed, replacing_file, sha256, write_report
-from pipeline.files.writer import DayWriter
-from schemas import contract
-from schemas.contract import arrow_schema
+from pipeline.days import check
+from pipeline.days.check import CheckTask, check_days
+from pipeline.engine.executor import executor
+from pipeline.files import manifest, verified
+from pipeline.files.layout import day_path, read_report, replacing_files, sha256, write_report
+from pipeline.files.manifest import File
+from pipeline.files.sql import parquet, quoted
+from pipeline.files.verified import Verified
+from schemas import rules
+from schemas.rules import Settings
+from schemas.table import Table
+from schemas.tables import TABLES
 
-# What is added to a quarantined row: its raw file and where it stands there, counted from 0, and why it is here.
-QUARANTINE_FIELDS = [
-    pyarrow.field("event_date", pyarrow.date32()),
-    pyarrow.field("row_number", pyarrow.int64()),
-    pyarrow.field("failed_checks", pyarrow.string()),
-]
-
-
-def rules(phases: Sequence[str]) -> str:
-    """A checksum of all that decides whether a day passes: the checks' code, the libraries, the params."""
-    libraries = [metadata.version(name) for name in ("pandera", "pandas", "pyarrow", "duckdb")]
-    folder = Path(contract.__file__).parent
-    files = [folder / "behavioral_events.py", folder / "contract.py", Path(__file__), Path(digest.__file__)]
-    files += sorted(Path(pins.__file__).parent.glob("*.py"))
-    return memory.rules(libraries, list(phases), [file.read_bytes() for file in files])
+# For the search for duplicates, beside the checks. DuckDB spills to disk what does not fit.
+DUPLICATES_MEMORY = "96MB"
+DUPLICATES_THREADS = 2
 
 
-def duplicate_ids(raw: Path, days: Sequence[date], new: Collection[date], spill: Path) -> list[str]:
-    """The ids that stand on more than one row of `days`, which no batch can see.
+class Checked(NamedTuple):
+    """What came of the checks of one table."""
 
-    The other days than `new` were found to have no id twice among them. DuckDB groups within a fixed memory and
+    findings: Findings
+    moved: list[date]  # days whose file holds other rows than were pinned
+    verified: int  # days that were verified before
+
+
+def validate(paths: Paths, wanted: params.Params) -> None:
+    """Make data/quarantine and validation.json.
+
+    Raises DataError when data/raw is not what extract wrote, PinError when it does not hold the pinned rows, and in
+    strict mode RowsInvalidError when a row breaks the contract.
+    """
+    files = manifest.read(paths.extract_report)
+    manifest.check(paths.extract_report, paths.raw, files)
+    until = date.fromisoformat(read_report(paths.extract_report, "window")["window"][1])
+    settings = Settings(watermark.midnight(until), wanted.validate.labels)
+    key = verified.cache_key(settings.labels, code(), [metadata.version(name) for name in LIBRARIES])
+    with replacing_files(paths.quarantine) as new:
+        checked = {
+            table.name: check_table(paths, wanted, Job(table, files[table.name], settings, key, new))
+            for table in TABLES
+        }
+        found = {name: result.findings for name, result in checked.items()}
+        for name, result in checked.items():
+            pins.check(paths.raw / name, result.moved)
+        quarantined = {f"{path.stem}.parquet": sha256(path) for path in sorted(new.glob("*.parquet"))}
+        known = {"data/raw": manifest.digest_of(files), **quarantined}
+        write_report(paths.validation_report, findings.report(found, wanted.validate, known))
+        findings.write_cases(found, paths.failures)
+        clean = {
+            name: {d: f.sha256 for d, f in files[name].items() if d not in found[name].failed_days} for name in found
+        }
+        verified.save(paths.verified("validate"), {name: Verified(key, days) for name, days in clean.items()})
+        findings.show(found, paths.failures)
+        failed = sum(result.failed_rows for result in found.values())
+        if failed and wanted.validate.mode == "strict":
+            raise findings.invalid(found, paths.validation_report)
+    rows, checks = (sum(f.rows for f in found.values()), sum(len(f.counts) for f in found.values()))
+    verdict = f"{count(failed, 'row')} to {paths.quarantine}" if failed else "all passed"
+    before = sum(result.verified for result in checked.values())
+    more = f"; {count(before, 'day')} had passed before and not changed" if before else ""
+    print(f"validate: {count(rows, 'row')}, {checks} checks, {verdict}{more}")
+
+
+LIBRARIES = ("pandera", "pandas", "pyarrow", "duckdb")
+
+
+def code() -> str:
+    """The fingerprint of all that decides whether a day passes."""
+    folders = [Path(rules.__file__).parent, Path(findings.__file__).parent]
+    files = [str(file) for folder in folders for file in sorted(folder.glob("*.py"))]
+    return manifest.code(__file__, check.__file__, digest.__file__, *files)
+
+
+class Job(NamedTuple):
+    """One table to check. Failing rows go to a file in the folder `quarantine`."""
+
+    table: Table
+    files: Mapping[date, File]
+    settings: Settings
+    key: str  # of the cache of what was verified
+    quarantine: Path
+
+
+def check_table(paths: Paths, wanted: params.Params, job: Job) -> Checked:
+    """Put the rules to the rows of a table, search the window for duplicates, and compare the files with the pins."""
+    table, files, folder = job.table, job.files, paths.raw / job.table.name
+    saved = verified.recall(paths.verified("validate"), table.name, job.key)
+    known = [day for day, file in files.items() if file.sha256 == saved.get(day)]
+    unknown = {day: file for day, file in files.items() if day not in set(known)}
+    result = Findings(table.name, table.key, wanted.validate.failure_cases, wanted.validate.report_values)
+    with ThreadPoolExecutor(2) as aside:
+        twice = aside.submit(duplicates, table, folder, files, unknown, job.quarantine / "spill")
+        moved = aside.submit(pins.days_that_moved, table, folder, unknown)
+        # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
+        from pipeline.checks.batches import within_time_rules
+
+        # A row that passed before may be the twin of a new one.
+        known = [] if any(twice.result().values()) else within_time_rules(table, known, job.settings)
+        to_check = [day for day in files if day not in known]
+        task = CheckTask(
+            table=table,
+            folder=folder,
+            days=tuple(to_check),
+            settings=job.settings,
+            duplicates=twice.result(),
+            findings=result,
+            batch_size=wanted.extract.batch_size,
+            quarantine=job.quarantine / paths.quarantined(table.name).name,
+        )
+        total = sum(files[day].rows for day in to_check)
+        with Progress("validate", "rows", total), executor(threads=0) as pool:
+            result = pool.submit(check_days, task).result()
+        result.rows += sum(files[day].rows for day in known)
+        return Checked(result, moved.result(), len(known))
+
+
+def duplicates(
+    table: Table, folder: Path, days: Collection[date], new: Collection[date], spill: Path
+) -> dict[str, list[object]]:
+    """The values that stand on more than one row of `days`, by column of those that should be unique.
+
+    The other days than `new` were found to have no value twice among them. DuckDB groups within a fixed memory and
     spills the rest into the folder `spill`.
     """
+    found: dict[str, list[object]] = {}
+    if not new:
+        return found
     config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": "96MB",
-        "threads": 2,
+        "memory_limit": DUPLICATES_MEMORY,
+        "threads": DUPLICATES_THREADS,
         "temp_directory": str(spill),
     }
 
-    def rows(of: Collection[date]) -> str:
-        files = listed(day_path(raw, day) for day in sorted(of))
-        return f"(SELECT id FROM read_parquet({files}, hive_partitioning = false) WHERE id IS NOT NULL)"
+    def values(column: str, of: Collection[date]) -> str:
+        files = parquet(day_path(folder, day) for day in sorted(of))
+        return f"(SELECT {column} FROM {files} WHERE {column} IS NOT NULL)"
 
-    if not new:
-        return []
-    among = f"WHERE id IN {rows(new)}" if len(new) < len(days) else ""
     with duckdb.connect(config=config) as connection:
-        twice = connection.execute(f"SELECT id FROM {rows(days)} {among} GROUP BY id HAVING count(*) > 1")
-        return [row[0] for row in twice.fetchall()]
-
-
-def quarantined(piece: Piece, reasons: pyarrow.Array) -> pyarrow.RecordBatch:
-    """The failing rows of a piece, whole, with their place in the raw file and the reason."""
-    rows = piece.batch.num_rows
-    where = [pyarrow.repeat(piece.day, rows), pyarrow.array(range(piece.offset, piece.offset + rows), pyarrow.int64())]
-    batch = pyarrow.RecordBatch.from_arrays([*piece.batch.columns, *where, reasons], schema=quarantine_schema())
-    return batch.filter(reasons.is_valid())
-
-
-def quarantine_schema() -> pyarrow.Schema:
-    return pyarrow.schema([*arrow_schema("raw"), *QUARANTINE_FIELDS])
-
-
-def validate(
-    params_file: Path,
-    extracted_file: Path,
-    raw: Path,
-    report_file: Path,
-    failures_file: Path,
-    quarantine: Path,
-    passed_file: Path,
-) -> None:
-    wish = params.load(params_file)
-    wrote = extracted.read(extracted_file)
-    until = watermark.midnight(max(wrote) + timedelta(days=1))
-    findings = Findings(wish.validate.failure_cases, wish.validate.report_values)
-    files = seal.sealed_days(raw)
-    checksums = {day: file.sha256 for day, file in files.items()}
-    extracted.check(extracted_file, wrote, raw, checksums)
-    these_rules = rules(wish.validate.experiment_phases)
-    passed = memory.recall(passed_file, these_rules)
-    known = [day for day in files if files[day].sha256 == passed.get(day)]
-    unknown = files.keys() - set(known)
-    with ThreadPoolExecutor(1) as pool, replacing_file(quarantine) as new:
-        twice = pool.submit(duplicate_ids, raw, list(files), unknown, new.parent / "spill")
-        moved = pool.submit(pins.not_as_pinned, raw, files, unknown)
-
-        # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
-        from pipeline.checks import batches as checks
-        from schemas.behavioral_events import build_schema
-
-        duplicates = twice.result()
-        schema = build_schema(until, phases=wish.validate.experiment_phases, unique=False)
-        findings.counts = dict.fromkeys(checks.names(schema), 0)
-        # A row that passed before may be the twin of a new one.
-        known = [] if duplicates else checks.within_time_rules(known, schema)
-        to_check = [day for day in files if day not in known]
-        findings.rows = sum(files[day].rows for day in known)
-        total = sum(files[day].rows for day in to_check)
-        with DayWriter(new, quarantine_schema()) as writer, Progress("validate", "rows", total) as progress:
-            for pieces in ahead(chunks(raw, to_check, wish.extract.batch_size)):
-                reasons = checks.check_chunk(pieces, schema, duplicates, findings)
-                for piece, why in zip(pieces, reasons, strict=False):
-                    writer.write(quarantined(piece, why))
-                progress.add(sum(piece.batch.num_rows for piece in pieces))
-        pins.check(raw, moved.result())
-        write_report(report_file, findings.report(wish.validate.mode, seal.digest_of(checksums), sha256(new)))
-        write_cases(findings, failures_file)
-        clean = {day: sha for day, sha in checksums.items() if day not in findings.failed_days}
-        memory.note(passed_file, these_rules, clean)
-        show(findings, failures_file)
-        if findings.failed_rows and wish.validate.mode == "strict":
-            raise invalid(findings, report_file)
-
-    print(f"validate: {count(findings.rows, 'row')}, {len(findings.counts)} checks, ", end="")
-    print(f"{count(findings.failed_rows, 'row')} to {quarantine}" if findings.failed_rows else "all passed", end="")
-    print(f"; {count(len(known), 'day')} had passed before and not changed" if known else "")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="stages.validate", description=__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    parser.add_argument("--extracted", type=Path, default=Path("data/reports/extract.json"))
-    parser.add_argument("--raw", type=Path, default=Path("data/raw/behavioral_events"))
-    parser.add_argument("--report", type=Path, default=Path("data/reports/validation.json"))
-    parser.add_argument("--failures", type=Path, default=Path("data/reports/validation_failures.csv"))
-    parser.add_argument("--quarantine", type=Path, default=Path("data/quarantine/behavioral_events.parquet"))
-    parser.add_argument("--passed", type=Path, default=Path("data/.passed.json"))
-    args = parser.parse_args()
-    validate(args.params, args.extracted, args.raw, args.report, args.failures, args.quarantine, args.passed)
+        for name in table.unique:
+            column = quoted(name)
+            among = f"WHERE {column} IN {values(column, new)}" if len(new) < len(days) else ""
+            twice = connection.execute(
+                f"SELECT {column} FROM {values(column, days)} {among} GROUP BY 1 HAVING count(*) > 1"
+            )
+            found[name] = [row[0] for row in twice.fetchall()]
+    return found
 
 
 if __name__ == "__main__":
-    run("validate", main)
+    run_stage("validate", validate, __doc__)

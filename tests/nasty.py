@@ -8,8 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from schemas.contract import COLUMNS
-from tests.conftest import UNTIL, USER_A, USER_B, event
+from tests.helpers import COLUMNS, UNTIL, USER_A, USER_B, event
 
 
 def characters(plane: int) -> str:
@@ -43,6 +42,8 @@ NASTY = [
     "x" * 1_000_000,
     *(characters(plane) for plane in range(17)),
 ]
+
+
 BODIES = [
     "null",
     '""',
@@ -82,15 +83,25 @@ texts = st.text(
         st.sampled_from("\\\t\n\r\b\f\v\"',;Nnu0{}[]:.$`\ufeff"), st.characters(codec="utf-8", exclude_characters="\0")
     )
 )
+
+
 numbers = st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False)
+
+
 bodies = st.recursive(
     st.none() | st.booleans() | numbers | texts,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=12,
 )
+
+
 FIRST, LAST = (datetime.fromisoformat(str(UNTIL - timedelta(days=days))) for days in (2, 0))
+
+
 # Columns that may hold anything that their type can; contextMetadataId refers to another table.
 FREE = {"text": st.none() | texts, "int": st.none() | st.integers(-(2**31), 2**31 - 1)}
+
+
 free = {c.name: FREE[c.kind] for c in COLUMNS if c.kind in FREE and not c.rules and c.name != "contextMetadataId"}
 
 

@@ -12,9 +12,10 @@ import sqlalchemy as sa
 from pandera.errors import SchemaErrors, SchemaWarning
 from sqlalchemy.dialects import postgresql
 
-from schemas.behavioral_events import json_valid, validate_behavioral_events
-from schemas.contract import COLUMNS, TABLE, TYPES
-from tests.conftest import ROOT, Database
+from schemas.behavioral_events import validate_behavioral_events
+from schemas.rules import json_valid
+from schemas.types import TYPES
+from tests.helpers import COLUMNS, ROOT, TABLE, Database
 
 PRISMA = (ROOT / "schemas/app/schema.prisma").read_text(encoding="utf-8")
 
@@ -32,7 +33,7 @@ def prisma_enums() -> dict[str, tuple[str, ...]]:
 
 def test_columns_are_those_of_schema_prisma() -> None:
     expected = {
-        column.name: (column.values if column.kind == "enum" else TYPES[column.kind].prisma, column.nullable)
+        column.name: (column.enum if column.kind == "enum" else TYPES[column.kind].prisma, column.nullable)
         for column in COLUMNS
     }
     assert list(prisma_fields().items()) == list(expected.items())
@@ -41,9 +42,8 @@ def test_columns_are_those_of_schema_prisma() -> None:
 def test_enum_values_are_those_of_schema_prisma() -> None:
     for column in COLUMNS:
         if column.kind == "enum":
-            assert column.values is not None
-            known = [rule.args for rule in column.rules if rule.name == "isin"]
-            assert known == [prisma_enums()[column.values]]
+            assert column.enum is not None
+            assert column.values == prisma_enums()[column.enum]
 
 
 def test_the_tables_that_prisma_makes_are_those_of_the_contract(db: Database) -> None:
@@ -54,8 +54,7 @@ def test_the_tables_that_prisma_makes_are_those_of_the_contract(db: Database) ->
         there = found[column.name]["type"]
         assert found[column.name]["nullable"] == column.nullable
         if isinstance(there, postgresql.ENUM):
-            known = [rule.args for rule in column.rules if rule.name == "isin"]
-            assert (column.kind, column.values, known) == ("enum", there.name, [tuple(there.enums)])
+            assert (column.kind, column.enum, column.values) == ("enum", there.name, tuple(there.enums))
         else:
             names = {"timestamp": "TIMESTAMP(3) WITHOUT TIME ZONE", "json": "JSONB", "int": "INTEGER", "text": "TEXT"}
             assert there.compile(dialect=engine.dialect) == names[column.kind]

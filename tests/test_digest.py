@@ -15,8 +15,8 @@ from pipeline.checks import pins
 from pipeline.core import watermark
 from pipeline.core.errors import DataError
 from pipeline.files.layout import day_path
-from schemas.contract import COLUMNS
-from tests.conftest import ROOT, UNTIL, USER_B, Database, Work, event
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from tests.helpers import COLUMNS, ROOT, TABLE, UNTIL, USER_B, Database, Project, event
 from tests.nasty import nasty_rows, rows
 
 DAYS = [UNTIL - timedelta(days=2), UNTIL - timedelta(days=1)]
@@ -26,44 +26,44 @@ def in_python(found: list[tuple[Any, ...]]) -> str:
     """The digest of these rows, after its description: pipeline/core/digest.py."""
     total = 0
     for row in found:
-        kinds: dict[str, list[Any]] = {kind: [] for kind in ("timestamp", "int", "text", "enum", "json")}
+        nulls = sum(1 << n for n, value in enumerate(row) if value is None)
+        fixed, texts = [], []
         for column, value in zip(COLUMNS, row, strict=True):
-            kinds[column.kind].append(value)
-        words: list[Any] = [sum(1 << n for n, value in enumerate(row) if value is None)]
-        words += [round(instant.replace(tzinfo=UTC).timestamp() * 1000) for instant in kinds["timestamp"]]
-        words += kinds["int"]
-        words += [None if text is None else len(text.encode()) for text in kinds["text"]]
-        words += kinds["enum"] + kinds["text"] + kinds["json"]
-        text = "\x1f".join(str(word) for word in words if word is not None)
+            if value is None:
+                continue
+            if column.kind == "timestamp":
+                value = round(value.replace(tzinfo=UTC).timestamp() * 1000)
+            (texts if column.kind in ("text", "enum") else fixed).append(value)
+        text = "\x1f".join(map(str, [nulls, *fixed, *(len(text.encode()) for text in texts), *texts]))
         total += int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()[16:], 16)
     return f"{total % 2**64:016x}"
 
 
-def agree(db: Database, work: Work) -> dict[date, str]:
+def agree(db: Database, project: Project) -> dict[date, str]:
     """The digests of all days, after every way to them led to the same."""
-    work.refresh()
-    work.extract()
-    pinned = watermark.load(work.watermark).days
-    by_duckdb = pins.content([day_path(work.raw, day) for day in pinned])
+    project.refresh()
+    project.extract()
+    pinned = watermark.load(project.paths.watermark).tables[TABLE]
+    by_duckdb = pins.pins_of(BEHAVIORAL_EVENTS, [day_path(project.raw, day) for day in pinned])
     for day, pin in pinned.items():
         mine = [row for row in db.rows() if row[4].date() == day]
         assert (pin.rows, pin.digest) == (len(mine), in_python(mine))
-        assert by_duckdb.get(str(day_path(work.raw, day)), watermark.Day(0, "0" * 16)) == pin
+        assert by_duckdb[day_path(project.raw, day)] == pin
     return {day: pin.digest for day, pin in pinned.items()}
 
 
 @pytest.fixture
-def two_days(work: Work) -> Work:
-    work.set(extract__days=2)
-    return work
+def two_days(project: Project) -> Project:
+    project.set(extract__days=2)
+    return project
 
 
-def test_nasty_rows(db: Database, two_days: Work) -> None:
+def test_nasty_rows(db: Database, two_days: Project) -> None:
     db.insert(*nasty_rows())
     agree(db, two_days)
 
 
-def test_rows_without_values_and_the_same_row_twice(db: Database, two_days: Work) -> None:
+def test_rows_without_values_and_the_same_row_twice(db: Database, two_days: Project) -> None:
     db.run("ALTER TABLE behavioral_events DROP CONSTRAINT behavioral_events_pkey")
     nullable = [column.name for column in COLUMNS if column.name != "timestamp"]
     for name in nullable:
@@ -74,7 +74,7 @@ def test_rows_without_values_and_the_same_row_twice(db: Database, two_days: Work
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows(), max_size=8))
-def test_any_rows(db: Database, two_days: Work, some: list[dict[str, Any]]) -> None:
+def test_any_rows(db: Database, two_days: Project, some: list[dict[str, Any]]) -> None:
     db.run("TRUNCATE behavioral_events")
     if some:
         db.insert(*some)
@@ -97,7 +97,7 @@ NEIGHBOURS = [
 ]
 
 
-def test_neighbours_pass_nothing_to_each_other_unseen(db: Database, two_days: Work) -> None:
+def test_neighbours_pass_nothing_to_each_other_unseen(db: Database, two_days: Project) -> None:
     seen = set()
     for values in NEIGHBOURS:
         db.run("TRUNCATE behavioral_events")
@@ -125,7 +125,7 @@ def encoded(db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Da
     ("encoding", "text"), [("LATIN1", "é ß ÿ"), ("EUC_JP", "日本語"), ("SQL_ASCII", "é 日本語 🧠")]
 )
 def test_a_database_in_another_encoding(
-    encoded: Callable[[str], Database], two_days: Work, encoding: str, text: str
+    encoded: Callable[[str], Database], two_days: Project, encoding: str, text: str
 ) -> None:
     other = encoded(encoding)
     other.insert(event(contentType=text, eventData=f'{{"{text}": 1}}'), event(userId=USER_B, difficultyLevel=text))
@@ -134,7 +134,7 @@ def test_a_database_in_another_encoding(
     assert text in str(other.rows())
 
 
-def test_bytes_of_no_known_encoding(encoded: Callable[[str], Database], two_days: Work) -> None:
+def test_bytes_of_no_known_encoding(encoded: Callable[[str], Database], two_days: Project) -> None:
     other = encoded("SQL_ASCII")
     other.insert(event())
     other.run("UPDATE behavioral_events SET \"contentType\" = E'\\xe9'")

@@ -13,43 +13,53 @@ from contextlib import closing
 import pytest
 
 from pipeline.files.layout import day_path, days_in
-from tests.conftest import ROOT, USER_A, Database, Work, event, extracted_rows, run_stage, start_extract
-from tests.test_extract import files, stale
+from tests.helpers import (
+    ROOT,
+    USER_A,
+    Database,
+    Project,
+    damage,
+    event,
+    files,
+    rows_of_parquet,
+    run_module,
+    start_extract,
+)
 
-Break = Callable[[Database, Work, dict[str, str]], None]
+Break = Callable[[Database, Project, dict[str, str]], None]
 
 
-def blocked(db: Database, work: Work, env: dict[str, str]) -> None:
-    work.extracted.unlink()
-    work.extracted.mkdir()
+def blocked(db: Database, project: Project, env: dict[str, str]) -> None:
+    project.paths.extract_report.unlink()
+    project.paths.extract_report.mkdir()
 
 
-def misspelt(db: Database, work: Work, env: dict[str, str]) -> None:
-    work.set(extract__days=0)
+def misspelt(db: Database, project: Project, env: dict[str, str]) -> None:
+    project.set(extract__days=0)
 
 
-def unreachable(db: Database, work: Work, env: dict[str, str]) -> None:
-    stale(work)
+def unreachable(db: Database, project: Project, env: dict[str, str]) -> None:
+    damage(project)
     env["DATABASE_URL"] = "postgresql://u:secret-word@127.0.0.1:1/d"
 
 
-def drifted(db: Database, work: Work, env: dict[str, str]) -> None:
-    stale(work)
+def drifted(db: Database, project: Project, env: dict[str, str]) -> None:
+    damage(project)
     db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"')
 
 
-def invalid(db: Database, work: Work, env: dict[str, str]) -> None:
-    work.values["validate"]["experiment_phases"] = ["nobody is in this phase"]
-    work.set()
+def invalid(db: Database, project: Project, env: dict[str, str]) -> None:
+    project.values["validate"]["experiment_phases"] = ["nobody is in this phase"]
+    project.set()
 
 
-def damaged(db: Database, work: Work, env: dict[str, str]) -> None:
-    path = day_path(work.raw, days_in(work.raw)[0])
+def damaged(db: Database, project: Project, env: dict[str, str]) -> None:
+    path = day_path(project.raw, days_in(project.raw)[0])
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def moved(db: Database, work: Work, env: dict[str, str]) -> None:
-    stale(work)
+def moved(db: Database, project: Project, env: dict[str, str]) -> None:
+    damage(project)
     db.insert(event())
 
 
@@ -65,15 +75,15 @@ CASES: list[tuple[int, str, Break]] = [
 
 
 @pytest.mark.parametrize(("code", "stage", "break_"), CASES, ids=[str(code) for code, *_ in CASES])
-def test_every_exit_code(db: Database, work: Work, code: int, stage: str, break_: Break) -> None:
+def test_every_exit_code(db: Database, project: Project, code: int, stage: str, break_: Break) -> None:
     db.insert(event(experimentPhase="baseline_1", userId=USER_A))
-    work.all()
+    project.all()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    break_(db, work, env)
-    kept = [work.raw, work.out, work.database.parent / "quarantine"]
-    before = [files(folder) for folder in kept], work.database.read_bytes()
+    break_(db, project, env)
+    kept = [project.raw, project.exported, project.paths.database.parent / "quarantine"]
+    before = [files(folder) for folder in kept], project.paths.database.read_bytes()
     command = [sys.executable, "-m", f"stages.{stage}"]
-    done = subprocess.run(command, cwd=work.root, env=env, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=project.root, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()
     assert any(line.startswith(f"{stage}: error: ") for line in lines)
@@ -81,35 +91,35 @@ def test_every_exit_code(db: Database, work: Work, code: int, stage: str, break_
         assert any(line.startswith(part) for line in lines), part
     assert "Traceback" not in done.stderr
     assert "secret-word" not in done.stderr
-    assert ([files(folder) for folder in kept], work.database.read_bytes()) == before
+    assert ([files(folder) for folder in kept], project.paths.database.read_bytes()) == before
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&- <&-"])
-def test_a_closed_standard_file_is_no_failure(db: Database, work: Work, closed: str) -> None:
+def test_a_closed_standard_file_is_no_failure(db: Database, project: Project, closed: str) -> None:
     db.insert(event())
-    work.refresh()
+    project.refresh()
     for stage in ("extract", "validate", "export", "load"):
-        done = run_stage(work, stage, redirect=closed)
+        done = run_module(project, f"stages.{stage}", redirect=closed)
         assert (done.returncode, done.stderr) == (0, "")
-    assert extracted_rows(work) == db.rows()
-    assert json.loads(work.loaded.read_text())["equal"]
+    assert rows_of_parquet(project.raw) == db.rows()
+    assert json.loads(project.paths.load_report.read_text())["equal"]
 
 
-def test_an_output_that_is_full_is_said(db: Database, work: Work) -> None:
+def test_an_output_that_is_full_is_said(db: Database, project: Project) -> None:
     db.insert(event())
-    work.refresh()
-    done = run_stage(work, "extract", redirect="> /dev/full")
+    project.refresh()
+    done = run_module(project, "stages.extract", redirect="> /dev/full")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
 
 
-def test_nohup_is_respected(db: Database, work: Work) -> None:
+def test_nohup_is_respected(db: Database, project: Project) -> None:
     db.insert(event())
-    work.refresh()
+    project.refresh()
     with closing(db.connect()) as blocker, blocker.cursor() as cursor:
         blocker.autocommit = False
         cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
-        process = start_extract(work, hangup=signal.SIG_IGN)
+        process = start_extract(project, hangup=signal.SIG_IGN)
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND wait_event_type = 'Lock'"
         while process.poll() is None and db.run(waiting, [db.name]) == [(0,)]:
             pass

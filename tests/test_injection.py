@@ -16,9 +16,11 @@ from psycopg2 import sql
 from pipeline import source
 from pipeline.core import params
 from pipeline.core.errors import ParamsError, PipelineError, RowsInvalidError
-from pipeline.postgres import session as postgres
-from schemas.contract import CUID
-from tests.conftest import Database, Work, event, extracted_rows, rows_of_duckdb
+from pipeline.postgres.session import transaction
+from pipeline.postgres.statements import fetch
+from schemas.rules import CUID
+from schemas.tables import TABLES
+from tests.helpers import Database, Project, event, rows_of_duckdb, rows_of_parquet
 
 # What SQL, a shell, YAML, a URL, a regular expression and a pattern of files each take for their own, and all the rest.
 texts = st.one_of(
@@ -37,27 +39,31 @@ texts = st.one_of(
     ),
     st.text(st.one_of(st.sampled_from("'\"`$();:%\\{}[]*?#&|<>-/ "), st.characters(codec="utf-8")), max_size=40),
 )
+
+
 quick = settings(
     max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
+
+
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 
 
 @pytest.fixture
-def two(db: Database, work: Work) -> Work:
+def two(db: Database, project: Project) -> Project:
     db.insert(event(), event(experimentPhase="baseline_1"))
-    work.refresh()
-    return work
+    project.refresh()
+    return project
 
 
 @settings(quick, max_examples=200)
 @given(value=scalars | st.lists(scalars, max_size=3) | st.dictionaries(texts, scalars, max_size=2))
-def test_a_user_id_is_a_cuid_or_an_error(work: Work, value: Any) -> None:
-    work.set(extract__user_id=value)
+def test_a_user_id_is_a_cuid_or_an_error(project: Project, value: Any) -> None:
+    project.set(extract__user_id=value)
     try:
-        users = params.load(work.root / "params.yaml").extract.user_id
+        users = params.load(project.root / "params.yaml").extract.user_id
     except ParamsError:
         return
     assert value is None or users == tuple(sorted(set(value if isinstance(value, list) else [value])))
@@ -65,10 +71,10 @@ def test_a_user_id_is_a_cuid_or_an_error(work: Work, value: Any) -> None:
 
 @quick
 @given(user=st.from_regex(CUID, fullmatch=True))
-def test_any_cuid_is_only_compared(db: Database, two: Work, user: str) -> None:
+def test_any_cuid_is_only_compared(db: Database, two: Project, user: str) -> None:
     two.set(extract__user_id=user)
     two.extract()
-    assert extracted_rows(two) == [row for row in db.rows() if row[1] == user]
+    assert rows_of_parquet(two.raw) == [row for row in db.rows() if row[1] == user]
     assert len(db.rows()) == 2
 
 
@@ -79,7 +85,7 @@ identifiers = texts.map(lambda text: text.replace("\0", "")).filter(
 
 @quick
 @given(schema=identifiers)
-def test_any_schema_is_only_named(db: Database, work: Work, schema: str) -> None:
+def test_any_schema_is_only_named(db: Database, project: Project, schema: str) -> None:
     name = sql.Identifier(schema)
     with closing(db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("TRUNCATE behavioral_events CASCADE")
@@ -92,9 +98,9 @@ def test_any_schema_is_only_named(db: Database, work: Work, schema: str) -> None
             cursor.execute(sql.SQL("INSERT INTO {}.behavioral_events TABLE behavioral_events").format(name))
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DATABASE_URL", db.url(schema=quote(schema, safe="")))
-            work.refresh()
-            work.extract()
-        assert extracted_rows(work) == db.rows()
+            project.refresh()
+            project.extract()
+        assert rows_of_parquet(project.raw) == db.rows()
         assert len(db.rows()) == 1
         if schema != "public":
             cursor.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(name))
@@ -102,16 +108,15 @@ def test_any_schema_is_only_named(db: Database, work: Work, schema: str) -> None
 
 @quick
 @given(name=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=63))
-def test_any_application_name_is_only_shown(two: Work, name: str) -> None:
+def test_any_application_name_is_only_shown(two: Project, name: str) -> None:
     two.set(source__application_name=name)
-    wish = params.load(two.root / "params.yaml")
-    with source.connect(wish.source) as target, postgres.snapshot(target) as connection:
-        assert postgres.fetch(connection, "SELECT current_setting('application_name')") == [(name,)]
+    with source.connect(two.params.source, TABLES) as target, transaction(target) as connection:
+        assert fetch(connection, "SELECT current_setting('application_name')") == [(name,)]
 
 
 @quick
 @given(phase=texts.filter(bool))
-def test_any_label_of_a_phase_is_only_compared(db: Database, two: Work, phase: str) -> None:
+def test_any_label_of_a_phase_is_only_compared(db: Database, two: Project, phase: str) -> None:
     two.set(validate__experiment_phases=[phase, "baseline_1"])
     two.extract()
     two.validate()
@@ -136,14 +141,14 @@ def test_any_name_of_the_project_s_folder(db: Database, tmp_path: Path, name: st
     before = Path.cwd()
     os.chdir(folder)
     try:
-        work = Work(Path())
-        work.set(extract__days=2)
+        project = Project(Path())
+        project.set(extract__days=2)
         if {"?", "\\"} & set(name):
             with pytest.raises(PipelineError, match="DuckDB opens no file in a folder with"):
-                work.all()
+                project.all()
             return
-        work.all()
-        assert rows_of_duckdb(work.database) == db.rows()
+        project.all()
+        assert rows_of_duckdb(project.paths.database) == db.rows()
     finally:
         os.chdir(before)
         assert not list(tmp_path.rglob("pwned"))

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from pipeline.core import params, watermark
+from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
-from pipeline.core.watermark import Day, Watermark
-from tests.conftest import USER_A, USER_B, Work
+from pipeline.core.watermark import Watermark
+from tests.helpers import TABLE, USER_A, USER_B, Project
 
 
-def test_the_project_s_own_params_load(work: Work) -> None:
-    loaded = params.load(work.root / "params.yaml")
+def test_the_project_s_own_params_load(project: Project) -> None:
+    loaded = params.load(project.root / "params.yaml")
     assert loaded.extract.user_id == ()
     assert loaded.validate.mode == "strict"
 
@@ -45,10 +46,10 @@ def test_the_project_s_own_params_load(work: Work) -> None:
         ("load__colour", "red", "unknown key load.colour"),
     ],
 )
-def test_what_can_not_be_meant_is_refused(work: Work, key: str, value: Any, said: str) -> None:
-    work.set(**{key: value})
+def test_what_can_not_be_meant_is_refused(project: Project, key: str, value: Any, said: str) -> None:
+    project.set(**{key: value})
     with pytest.raises(ParamsError) as caught:
-        params.load(work.root / "params.yaml")
+        params.load(project.root / "params.yaml")
     assert said in str(caught.value)
     assert "next:" in str(caught.value)
 
@@ -76,12 +77,13 @@ def test_a_missing_file_names_the_next_command(tmp_path: Path) -> None:
         watermark.load(tmp_path / "watermark.yaml")
 
 
-def test_user_ids_are_a_set(work: Work) -> None:
-    work.set(extract__user_id=[USER_B, USER_A, USER_B])
-    assert params.load(work.root / "params.yaml").extract.user_id == (USER_A, USER_B)
+def test_user_ids_are_a_set(project: Project) -> None:
+    project.set(extract__user_id=[USER_B, USER_A, USER_B])
+    assert params.load(project.root / "params.yaml").extract.user_id == (USER_A, USER_B)
 
 
-PINS = Watermark(date(2024, 3, 1), {date(2024, 2, 28): Day(3, "0" * 16), date(2024, 2, 29): Day(0, "f" * 16)})
+DAYS = {date(2024, 2, 28): Pin(3, "0" * 16), date(2024, 2, 29): Pin(0, "f" * 16)}
+PINS = Watermark(date(2024, 3, 1), {TABLE: DAYS})
 
 
 def test_watermark_survives_a_round_trip_and_is_left_alone_when_equal(tmp_path: Path) -> None:
@@ -100,7 +102,7 @@ def test_watermark_survives_a_round_trip_and_is_left_alone_when_equal(tmp_path: 
         (("until: '2024-03-01T00:00:00Z'", "until: 2024-03-01"), "quoted UTC midnight"),
         (("until: '2024-03-01T00:00:00Z'", "until: 2024-03-01T00:00:00Z"), "quoted UTC midnight"),
         (("T00:00:00Z", "T12:00:00Z"), "quoted UTC midnight"),
-        (("until:", "till:"), "until and days"),
+        (("until:", "till:"), "until and tables"),
         (("'2024-02-28'", "2024-02-28"), "quoted date"),
         (("rows: 3", "rows: -3"), "number of rows"),
         (("rows: 3", "rows: yes"), "number of rows"),
@@ -114,7 +116,7 @@ def test_a_watermark_that_can_not_be_meant(tmp_path: Path, change: tuple[str, st
         watermark.load(file)
 
 
-def test_a_day_that_was_never_pinned(tmp_path: Path) -> None:
-    assert list(watermark.pinned(PINS, 2, tmp_path)) == [date(2024, 2, 28), date(2024, 2, 29)]
+def test_a_day_that_was_never_pinned() -> None:
+    assert list(watermark.pinned(PINS, TABLE, 2)) == [date(2024, 2, 28), date(2024, 2, 29)]
     with pytest.raises(PinError, match=r"1 of 3 days are not pinned, the first is 2024-02-27"):
-        watermark.pinned(PINS, 3, tmp_path)
+        watermark.pinned(PINS, TABLE, 3)

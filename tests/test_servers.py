@@ -24,7 +24,7 @@ import trustme
 from benchmarks import standby
 from pipeline.core.errors import SourceError
 from pipeline.sample import server as pgserver
-from tests.conftest import ROOT, USER_A, Database, Work, extracted_rows, start_extract
+from tests.helpers import ROOT, Database, Project, rows_of_parquet, start_extract
 
 pytestmark = pytest.mark.xdist_group("servers")
 
@@ -33,14 +33,6 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
-
-
-def fill(db: Database, rows: int) -> None:
-    db.run(
-        'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp) '
-        f"SELECT 'c' || lpad(i::text, 24, '0'), '{USER_A}', 'FLASHCARD_FLIP', to_jsonb(repeat('x', 200)), "
-        f"timestamp '2025-10-26' + i * interval '1 s' FROM generate_series(1, {rows}) i"
-    )
 
 
 def owned_by_server(*files: Path) -> None:
@@ -73,21 +65,21 @@ def pair(server: dict[str, str]) -> Iterator[Pair]:
     with pgserver.running(first, "tests", lambda where: None, port=str(free_port()), **standby.PRIMARY) as where:
         primary = Database(where, "postgres")
         primary.run((ROOT / "schemas/app/migration.sql").read_text(encoding="utf-8"))
-        fill(primary, 150_000)
+        primary.generate(150_000)
         with standby.standby(where, pgserver.binaries(first), second, str(free_port())) as other:
             yield Pair(primary, Database(other, "postgres"), first)
 
 
 def test_a_standby_that_cancels_the_query_for_its_replay(
-    pair: Pair, work: Work, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    pair: Pair, project: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", pair.standby.url())
     standby.catch_up(pair.primary.where, pair.standby.where)
-    work.set(source__attempts=5)
-    work.refresh()
+    project.set(source__attempts=5)
+    project.refresh()
     conflicts = "SELECT sum(confl_snapshot) FROM pg_stat_database_conflicts"
     before = pair.standby.run(conflicts)[0][0]
-    process = start_extract(work)
+    process = start_extract(project)
     for _ in range(2):
         while not pair.standby.run(COPYING)[0][0]:
             assert process.poll() is None
@@ -99,38 +91,38 @@ def test_a_standby_that_cancels_the_query_for_its_replay(
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert pair.standby.run(conflicts)[0][0] > before
-    assert extracted_rows(work) == pair.primary.rows()
-    assert not list(work.raw.parent.glob(".*"))
+    assert rows_of_parquet(project.raw) == pair.primary.rows()
+    assert not list(project.raw.parent.glob(".*"))
 
 
 def test_the_digest_of_a_standby_is_that_of_its_primary(
-    pair: Pair, work: Work, monkeypatch: pytest.MonkeyPatch
+    pair: Pair, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", pair.primary.url())
-    work.refresh()
-    pinned = work.watermark.read_bytes()
+    project.refresh()
+    pinned = project.paths.watermark.read_bytes()
     standby.catch_up(pair.primary.where, pair.standby.where)
     monkeypatch.setenv("DATABASE_URL", pair.standby.url())
-    work.refresh()
-    assert work.watermark.read_bytes() == pinned
+    project.refresh()
+    assert project.paths.watermark.read_bytes() == pinned
 
 
 @pytest.fixture
-def pinned(pair: Pair, work: Work, monkeypatch: pytest.MonkeyPatch) -> Work:
+def pinned(pair: Pair, project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setenv("DATABASE_URL", pair.primary.url())
-    work.refresh()
-    work.set(source__attempts=8, source__retry_wait=0.3)
-    return work
+    project.refresh()
+    project.set(source__attempts=8, source__retry_wait=0.3)
+    return project
 
 
-def completes(process: subprocess.Popen[str], pair: Pair, work: Work) -> None:
+def completes(process: subprocess.Popen[str], pair: Pair, project: Project) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    assert extracted_rows(work) == pair.primary.rows()
-    assert not list(work.raw.parent.glob(".*"))
+    assert rows_of_parquet(project.raw) == pair.primary.rows()
+    assert not list(project.raw.parent.glob(".*"))
 
 
-def test_a_server_that_restarts_in_the_middle(pair: Pair, pinned: Work) -> None:
+def test_a_server_that_restarts_in_the_middle(pair: Pair, pinned: Project) -> None:
     process = start_extract(pinned)
     while not pair.primary.run(COPYING)[0][0]:
         assert process.poll() is None
@@ -141,7 +133,7 @@ def test_a_server_that_restarts_in_the_middle(pair: Pair, pinned: Work) -> None:
     completes(process, pair, pinned)
 
 
-def test_a_server_that_comes_up_while_we_try(pair: Pair, pinned: Work) -> None:
+def test_a_server_that_comes_up_while_we_try(pair: Pair, pinned: Project) -> None:
     pair.stop()
     process = start_extract(pinned)
     assert process.stderr is not None
@@ -151,7 +143,7 @@ def test_a_server_that_comes_up_while_we_try(pair: Pair, pinned: Work) -> None:
     completes(process, pair, pinned)
 
 
-def test_connections_that_are_all_taken(pair: Pair, pinned: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_that_are_all_taken(pair: Pair, pinned: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     pair.primary.run("CREATE ROLE guest LOGIN CONNECTION LIMIT 3; GRANT SELECT ON behavioral_events TO guest")
     monkeypatch.setenv("DATABASE_URL", pair.primary.url(user="guest"))
     taken = [pair.primary.connect(user="guest") for _ in range(2)]
@@ -220,21 +212,23 @@ def tls(server: dict[str, str], scratch: Path) -> Iterator[Tls]:
 SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 
 
-def test_the_arguments_of_tls_reach_libpq(db: Database, tls: Tls, work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
-    fill(db, 5)
+def test_the_arguments_of_tls_reach_libpq(
+    db: Database, tls: Tls, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db.generate(5)
     monkeypatch.setenv("DATABASE_URL", tls.url(db, "verify-full", tls.root))
-    work.all()
-    assert extracted_rows(work) == db.rows()
+    project.all()
+    assert rows_of_parquet(project.raw) == db.rows()
 
 
 @pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
 def test_a_server_that_nobody_vouches_for(
-    db: Database, tls: Tls, work: Work, monkeypatch: pytest.MonkeyPatch, mode: str
+    db: Database, tls: Tls, project: Project, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", tls.url(db, mode, tls.other_root))
     with pytest.raises(SourceError, match="certificate verify failed"):
-        work.refresh()
-    assert not work.watermark.exists()
+        project.refresh()
+    assert not project.paths.watermark.exists()
 
 
 @dataclass
@@ -279,27 +273,27 @@ def bouncer(request: pytest.FixtureRequest, server: dict[str, str], scratch: Pat
 
 
 def test_behind_a_pooler_of_transactions(
-    bouncer: Bouncer, db: Database, work: Work, monkeypatch: pytest.MonkeyPatch
+    bouncer: Bouncer, db: Database, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All the work is in transactions, which keep their server; so it only has to have a place for each of them."""
-    fill(db, 5)
+    db.generate(5)
     monkeypatch.setenv("DATABASE_URL", bouncer.url(db))
     if bouncer.pool == 1:
         with pytest.raises(SourceError) as error:
-            work.refresh()
+            project.refresh()
         for words in ("do not share a snapshot", "whose pool is smaller", "next:     the direct URL of the database"):
             assert words in str(error.value)
-        assert not work.watermark.exists()
+        assert not project.paths.watermark.exists()
     else:
-        work.refresh()
-        work.extract()
-        assert extracted_rows(work) == db.rows()
+        project.refresh()
+        project.extract()
+        assert rows_of_parquet(project.raw) == db.rows()
 
 
-def test_a_pooler_that_refuses_a_startup_parameter(bouncer: Bouncer, db: Database, work: Work) -> None:
-    work.set(source__attempts=5)
+def test_a_pooler_that_refuses_a_startup_parameter(bouncer: Bouncer, db: Database, project: Project) -> None:
+    project.set(source__attempts=5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATABASE_URL", bouncer.url(db) + "&options=-c%20geqo%3Doff")
         with pytest.raises(SourceError, match="unsupported startup parameter") as error:
-            work.refresh()
+            project.refresh()
     assert "the direct URL of the database" in str(error.value)

@@ -1,12 +1,12 @@
-"""The checks of the Pandera schema, put to one chunk of rows at a time."""
+"""The rules of a table, put to one chunk of rows at a time."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pandera.pandas as pa
@@ -18,45 +18,64 @@ from pandera.errors import SchemaErrors
 from pipeline.checks.chunks import Piece
 from pipeline.checks.findings import Findings
 from pipeline.core import watermark
-from schemas.contract import COLUMNS
-
-# From a column's values to a mask that is true where they fail.
-FailingMask = Callable[["pd.Series[Any]"], pyarrow.BooleanArray]
+from schemas.rules import Settings, build_schema
+from schemas.table import Table
 
 
-def within_time_rules(days: Sequence[date], schema: pa.DataFrameSchema) -> list[date]:
-    """The days of which every instant passes the rules that speak of `until`, which moves while files stay."""
-    if not days:
-        return []
-    begins = [watermark.midnight(day) for day in days]
-    ends = [watermark.midnight(day + timedelta(days=1)) - timedelta(milliseconds=1) for day in days]
-    instants = pyarrow.array(begins + ends, pyarrow.timestamp("ms"))
-    series = pyarrow.table({"timestamp": instants}).to_pandas(types_mapper=pd.ArrowDtype)["timestamp"]
-    passed = [True] * len(series)
-    for check in schema.columns["timestamp"].checks:
-        passed = [a and bool(b) for a, b in zip(passed, check(series).check_output, strict=True)]
-    return [day for day, begin, end in zip(days, passed, passed[len(days) :], strict=False) if begin and end]
+class Check(NamedTuple):
+    """One check on rows: the columns that it speaks of, its name, and the mask that is true where rows fail."""
+
+    columns: tuple[str, ...]
+    name: str
+    failing: Callable[[pd.DataFrame], pyarrow.BooleanArray]
+
+    @property
+    def column(self) -> str:
+        return ", ".join(self.columns)
 
 
-def names(schema: pa.DataFrameSchema) -> list[tuple[str, str]]:
-    """Column and name of every check, in order."""
-    return [(column, check) for column, check, _ in every_check(schema, [])]
+class Checks(NamedTuple):
+    """All checks of a table: the Pandera schema that finds out whether rows fail, and each check on its own."""
+
+    schema: pa.DataFrameSchema
+    each: Sequence[Check]
+    duplicates: Mapping[str, Collection[object]]  # values that stand on more than one row of the window, by column
 
 
-def every_check(schema: pa.DataFrameSchema, duplicates: Sequence[str]) -> Iterator[tuple[str, str, FailingMask]]:
-    """Column, name and function of every check: those of the Pandera schema, and what it keeps to itself."""
-    for column in COLUMNS:
+def all_checks(table: Table, settings: Settings, duplicates: Mapping[str, Collection[object]]) -> Checks:
+    schema = build_schema(table, settings, window=False)
+    return Checks(schema, list(_each(table, schema, duplicates)), duplicates)
+
+
+def _each(table: Table, schema: pa.DataFrameSchema, duplicates: Mapping[str, Collection[object]]) -> Iterator[Check]:
+    """The checks of the Pandera schema, and what it keeps to itself or can't see."""
+    for column in table.columns:
+        name = column.name
         if not column.nullable:
-            yield column.name, "not_nullable", lambda series: mask(series.isna())
-        for check in schema.columns[column.name].checks:
-            yield column.name, check.name, partial(_failing, check)
-        if column.name == "id":
-            yield "id", "unique", lambda series: mask(series.isin(duplicates) & series.notna())
+            yield Check((name,), "not_nullable", partial(_null, name))
+        for check in schema.columns[name].checks:
+            yield Check((name,), check.name, partial(_failing_in, check, name))
+        if name in table.unique:
+            yield Check((name,), "unique", partial(_duplicate, name, duplicates.get(name, ())))
+    for rule, check in zip(table.rules, schema.checks, strict=True):
+        yield Check(rule.columns, rule.name, partial(_failing, check))
 
 
-def _failing(check: pa.Check, series: pd.Series[Any]) -> pyarrow.BooleanArray:
+def _null(name: str, frame: pd.DataFrame) -> pyarrow.BooleanArray:
+    return mask(frame[name].isna())
+
+
+def _duplicate(name: str, values: Collection[object], frame: pd.DataFrame) -> pyarrow.BooleanArray:
+    return mask(frame[name].isin(list(values)) & frame[name].notna())
+
+
+def _failing_in(check: pa.Check, name: str, frame: pd.DataFrame) -> pyarrow.BooleanArray:
+    return _failing(check, frame[name])
+
+
+def _failing(check: pa.Check, rows: pd.Series[Any] | pd.DataFrame) -> pyarrow.BooleanArray:
     # Pandera leaves NULLs out of what it checks; they pass.
-    passed = check(series).check_output.reindex(series.index, fill_value=True)
+    passed = check(rows).check_output.reindex(rows.index, fill_value=True)
     return mask(~passed.astype(bool))
 
 
@@ -64,28 +83,42 @@ def mask(series: pd.Series[Any]) -> pyarrow.BooleanArray:
     return pyarrow.array(series.to_numpy(bool))
 
 
-def check_chunk(
-    pieces: Sequence[Piece], schema: pa.DataFrameSchema, duplicates: Sequence[str], findings: Findings
-) -> list[pyarrow.Array]:
+def within_time_rules(table: Table, days: Sequence[date], settings: Settings) -> list[date]:
+    """Days whose whole range passes the time rules. Needed because `until` moves although the files do not."""
+    if not days:
+        return []
+    begins = [watermark.midnight(day) for day in days]
+    ends = [watermark.midnight(day + timedelta(days=1)) - timedelta(milliseconds=1) for day in days]
+    instants = pyarrow.array(begins + ends, pyarrow.timestamp("ms"))
+    series = pyarrow.table({"time": instants}).to_pandas(types_mapper=pd.ArrowDtype)["time"]
+    passed = [True] * len(series)
+    for rule in table.column(table.time).rules:
+        if rule.needs_until:
+            check = rule.check(settings, name=rule.name)
+            passed = [a and bool(b) for a, b in zip(passed, check(series).check_output, strict=True)]
+    return [day for day, begin, end in zip(days, passed, passed[len(days) :], strict=False) if begin and end]
+
+
+def check_chunk(pieces: Sequence[Piece], checks: Checks, findings: Findings) -> list[pyarrow.Array]:
     """Why rows fail, for each piece one text a row (NULL: it passes); an empty list when all rows pass."""
-    table = pyarrow.Table.from_batches([piece.batch for piece in pieces])
-    findings.rows += table.num_rows
-    frame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    rows = pyarrow.Table.from_batches([piece.batch for piece in pieces])
+    findings.rows += rows.num_rows
+    frame = rows.to_pandas(types_mapper=pd.ArrowDtype)
     try:
         with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
-            schema.validate(frame, lazy=True)  # whatever Pandera's variables in the environment say
-        if not duplicates:
+            checks.schema.validate(frame, lazy=True)  # whatever Pandera's variables in the environment say
+        if not any(checks.duplicates.values()):
             return []
     except SchemaErrors:
         pass  # Pandera says that rows fail; which and how many is counted below, without its bound
-    reasons: list[list[str]] = [[] for _ in range(table.num_rows)]
-    for column, check, find in every_check(schema, duplicates):
-        failing = find(frame[column])
+    reasons: list[list[str]] = [[] for _ in range(rows.num_rows)]
+    for check in checks.each:
+        failing = check.failing(frame)
         for row in pc.indices_nonzero(failing).to_pylist():
-            reasons[row].append(f"{column}.{check}")
+            reasons[row].append(f"{check.column}.{check.name}")
         begin = 0
         for piece in pieces:
-            findings.add(piece, column, check, failing.slice(begin, piece.batch.num_rows))
+            findings.add(piece, check.columns, check.name, failing.slice(begin, piece.batch.num_rows))
             begin += piece.batch.num_rows
     findings.failed_rows += sum(map(bool, reasons))
     texts = pyarrow.array([", ".join(reason) or None for reason in reasons], pyarrow.string())

@@ -1,8 +1,8 @@
-"""The rows of data/raw in pieces that fit into memory."""
+"""The rows of data/raw in chunks that fit into memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -10,8 +10,7 @@ from typing import NamedTuple, TypeVar
 
 import pyarrow
 
-from pipeline.files.writer import batches, open_day
-from schemas.contract import arrow_schema
+from pipeline.files.writer import batches, open_file
 
 Item = TypeVar("Item")
 
@@ -27,16 +26,16 @@ class Piece(NamedTuple):
     batch: pyarrow.RecordBatch
 
 
-def chunks(raw: Path, days: Sequence[date], batch_size: int) -> Iterator[list[Piece]]:
+def chunks(files: Mapping[date, Path], schema: pyarrow.Schema, batch_size: int) -> Iterator[list[Piece]]:
     """All rows in order, in lists of pieces of at most `batch_size` rows and about BATCH_BYTES bytes together.
 
     A check costs as much for ten rows as for a thousand, so small days are checked together.
     """
     pieces: list[Piece] = []
     room, size = batch_size, 0
-    for day in days:
+    for day, path in files.items():
         offset = 0
-        for batch in batches(open_day(raw, day, arrow_schema("raw")), batch_size):
+        for batch in batches(open_file(path, schema), batch_size):
             begin = 0
             while begin < batch.num_rows:
                 part = batch.slice(begin, room)

@@ -1,96 +1,128 @@
-"""What the checks found: exact counts, a bounded number of failing cases, and the words for both."""
+"""What the checks found in the rows of a table: exact counts, a bounded number of failing cases, and words for both."""
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow
 from pyarrow import csv
 
 from pipeline.checks.chunks import Piece
 from pipeline.core.errors import RowsInvalidError
+from pipeline.core.params import Validate
 from pipeline.core.progress import count
-from pipeline.files.layout import replacing_file
-from schemas.contract import CUID
+from pipeline.files.layout import replacing
+from schemas.rules import CUID
 
 # Failing cases that the terminal shows; the report has more.
 SHOWN = 10
 
 
+class Case(NamedTuple):
+    """One failing check on one row. `column` names several, with commas, where the check speaks of several."""
+
+    table: str
+    day: date
+    id: str | None
+    column: str
+    check: str
+    value: str | None
+
+
 @dataclass
 class Findings:
-    """What the checks found so far: exact counts, and a bounded number of cases."""
+    """What the checks found in the rows of one table so far: exact counts, and a bounded number of cases."""
 
-    per_check: int
+    table: str
+    key: str  # the column that names a row
+    per_check: int  # cases
     with_values: bool = True
     rows: int = 0
     failed_rows: int = 0
     failed_days: set[date] = field(default_factory=set)
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
-    cases: list[tuple[date, str | None, str, str, str | None]] = field(default_factory=list)
+    counts: dict[tuple[str, str], int] = field(default_factory=dict)  # by column and check
+    cases: list[Case] = field(default_factory=list)
 
-    def add(self, piece: Piece, column: str, check: str, failing: pyarrow.Array) -> None:
-        """Note the rows of `piece` where the mask `failing` is true."""
-        n = failing.true_count
+    def add(self, piece: Piece, columns: Sequence[str], check: str, failing: pyarrow.Array) -> None:
+        """Count the rows of `piece` where the mask `failing` is true."""
+        column, n = ", ".join(columns), failing.true_count
         if n:
             self.failed_days.add(piece.day)
-        before = self.counts[column, check]
+        before = self.counts.get((column, check), 0)
         self.counts[column, check] = before + n
         room = max(self.per_check - before, 0)
         if n and room:
             some = piece.batch.filter(failing).slice(0, room)
-            values = some.column(column).cast(pyarrow.string()).to_pylist() if self.with_values else [None] * len(some)
-            ids = some.column("id").to_pylist()
+            ids = some.column(self.key).cast(pyarrow.string()).to_pylist()
             if not self.with_values:  # an id that is no cuid may be anything
                 ids = [id_ if id_ and re.fullmatch(CUID, id_) else None for id_ in ids]
-            for id_, value in zip(ids, values, strict=True):
-                self.cases.append((piece.day, id_, column, check, value))
+            for id_, value in zip(ids, self._values(some, columns), strict=True):
+                self.cases.append(Case(self.table, piece.day, id_, column, check, value))
 
-    def report(self, mode: str, raw_sha256: str, quarantine_sha256: str) -> dict[str, object]:
-        """validation.json: counts that are not zero by column and check, and the names of all checks that ran."""
-        failures: dict[str, dict[str, int]] = {}
-        for (column, check), n in self.counts.items():
-            if n:
-                failures.setdefault(column, {})[check] = n
-        return {
-            "rows": self.rows,
-            "passed": not self.failed_rows,
-            "mode": mode,
-            "failed_rows": self.failed_rows,
-            "failures": failures,
-            "checks": [f"{column}.{check}" for column, check in self.counts],
-            # What export compares, so that it publishes exactly what was checked.
-            "raw_sha256": raw_sha256,
-            "quarantine_sha256": quarantine_sha256,
-        }
+    def _values(self, rows: pyarrow.RecordBatch, columns: Sequence[str]) -> list[str | None]:
+        if not self.with_values:
+            return [None] * rows.num_rows
+        texts = [rows.column(column).cast(pyarrow.string()).to_pylist() for column in columns]
+        if len(texts) == 1:
+            return list(texts[0])
+        return [json.dumps(values, ensure_ascii=False) for values in zip(*texts, strict=True)]
 
 
-def write_cases(findings: Findings, path: Path) -> None:
-    names = ["event_date", "id", "column", "check", "value"]
-    columns = [[str(case[i]) if case[i] is not None else None for case in findings.cases] for i in range(len(names))]
+def report(found: Mapping[str, Findings], wanted: Validate, checked: Mapping[str, str]) -> dict[str, object]:
+    """validation.json: headline figures, failing rows by check, all checks that ran, and the files that were `checked`.
+
+    Lists, because DVC leaves lists out of its tables of metrics.
+    """
+    counts = [(table, *check, n) for table, findings in found.items() for check, n in findings.counts.items()]
+    failed_rows = sum(findings.failed_rows for findings in found.values())
+    return {
+        "rows": sum(findings.rows for findings in found.values()),
+        "failed_rows": failed_rows,
+        "params": [{"mode": wanted.mode, **wanted.labels}],
+        "failures": [{"table": t, "column": c, "check": name, "rows": n} for t, c, name, n in counts if n],
+        "checks": [f"{t}.{c}.{name}" for t, c, name, _ in counts],
+        # What export compares, so that it publishes exactly what was checked.
+        "checked": [{"files": files, "sha256": sha256} for files, sha256 in checked.items()],
+    }
+
+
+def write_cases(found: Mapping[str, Findings], path: Path) -> None:
+    cases = [case for findings in found.values() for case in findings.cases]
+    names = ["table", "event_date", "id", "column", "check", "value"]
+    columns = [[str(case[i]) if case[i] is not None else None for case in cases] for i in range(len(names))]
     # Texts in quotes, whatever is in them; NULL is empty without quotes.
     options = csv.WriteOptions(quoting_style="all_valid")
-    with replacing_file(path) as new:
+    with replacing(path) as new:
         csv.write_csv(pyarrow.table([pyarrow.array(c, pyarrow.string()) for c in columns], names), new, options)
 
 
-def show(findings: Findings, failures_file: Path) -> None:
-    if not findings.failed_rows:
+def show(found: Mapping[str, Findings], failures_file: Path) -> None:
+    cases = [case for findings in found.values() for case in findings.cases]
+    if not any(findings.failed_rows for findings in found.values()):
         return
-    for day, id_, column, check, value in findings.cases[:SHOWN]:
-        what = f": {value!r}" if findings.with_values else ""
-        print(f"validate: {day} {id_!r}: {column} fails {check}{what}", file=sys.stderr)
-    print(f"validate: {count(len(findings.cases), 'failing case')} in {failures_file}", file=sys.stderr)
+    for case in cases[:SHOWN]:
+        what = f": {case.value!r}" if found[case.table].with_values else ""
+        print(f"validate: {case.day} {case.id!r}: {case.column} fails {case.check}{what}", file=sys.stderr)
+    print(f"validate: {count(len(cases), 'failing case')} in {failures_file}", file=sys.stderr)
 
 
-def invalid(findings: Findings, report_file: Path) -> RowsInvalidError:
-    failed = ", ".join(f"{column}.{check} ({n:,})" for (column, check), n in findings.counts.items() if n)
+def invalid(found: Mapping[str, Findings], report_file: Path) -> RowsInvalidError:
+    failed = ", ".join(
+        f"{column}.{check} ({n:,})"
+        for findings in found.values()
+        for (column, check), n in findings.counts.items()
+        if n
+    )
+    failed_rows, rows = (sum(getattr(f, name) for f in found.values()) for name in ("failed_rows", "rows"))
     return RowsInvalidError(
-        f"{count(findings.failed_rows, 'row')} of {findings.rows:,} break the contract: {failed}",
+        f"{count(failed_rows, 'row')} of {rows:,} break the contract: {failed}",
         where=str(report_file),
         expected="no failing row, since validate.mode is strict; nothing was exported and the last export stands",
         next_step="mend the rows in PostgreSQL and python -m commands.refresh, or set validate.mode: quarantine; "

@@ -9,41 +9,42 @@ from pathlib import Path
 import duckdb
 
 from pipeline.core import digest
+from pipeline.core.digest import EMPTY, Pin
 from pipeline.core.errors import PinError
 from pipeline.core.progress import count
-from pipeline.core.watermark import Day
-from pipeline.files.layout import day_path, listed
-from pipeline.files.seal import Sealed
+from pipeline.files.layout import day_path
+from pipeline.files.manifest import File
+from pipeline.files.sql import parquet
+from schemas.table import Column, Table
 
 # Days that a message names before the rest is only counted.
 NAMED = 5
 
 
-def content(files: Collection[Path]) -> dict[str, Day]:
-    """The rows and the digest of each file, by its path; of a file without rows there is nothing."""
+def pins_of(table: Table, files: Collection[Path]) -> dict[Path, Pin]:
+    """The pin of each file's rows."""
     if not files:
         return {}
-    row = digest.row_text("epoch_ms({})", "strlen({})")
+
+    def value(column: Column) -> str:
+        return column.type.in_duckdb.format(column.quoted)
+
+    row = digest.row_text(table.columns, value, "strlen({})")
     # One thread: the other is for the checks, which run meanwhile.
     with duckdb.connect(config={"memory_limit": "96MB", "threads": 1}) as connection:
         found = connection.execute(
             f"SELECT filename, count(*), sum(('0x' || right(md5({row}), 16))::UBIGINT) "
-            f"FROM read_parquet({listed(files)}, hive_partitioning = false, filename = true) GROUP BY filename"
-        )
-        return {name: Day(rows, digest.hexadecimal(total)) for name, rows, total in found.fetchall()}
+            f"FROM {parquet(files, ', filename = true')} GROUP BY filename"
+        ).fetchall()
+    pins = {Path(name): digest.pin(rows, total) for name, rows, total in found}
+    return {file: pins.get(file, EMPTY) for file in files}
 
 
-def not_as_pinned(raw: Path, files: Mapping[date, Sealed], days: Collection[date]) -> list[date]:
-    """Those of `days` whose file holds other rows than the pin in its footer says.
-
-    A file of some users only can't be compared with the pin of all; extract has asked PostgreSQL.
-    """
-    paths = {day: day_path(raw, day) for day in sorted(days) if files[day].facts.get("pipeline.users") in (None, "all")}
-    found = content(list(paths.values()))
-    nothing = Day(0, digest.hexadecimal(None))
-    return [
-        day for day, path in paths.items() if str(found.get(str(path), nothing)) != files[day].facts.get("pipeline.pin")
-    ]
+def days_that_moved(table: Table, folder: Path, files: Mapping[date, File]) -> list[date]:
+    """The days whose file in the folder of `table` holds other rows than were pinned."""
+    paths = {day: day_path(folder, day) for day in sorted(files)}
+    found = pins_of(table, list(paths.values()))
+    return [day for day, path in paths.items() if found[path] != files[day].pin]
 
 
 def check(raw: Path, moved: Sequence[date]) -> None:

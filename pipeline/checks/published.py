@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pipeline.core.errors import DataError
-from pipeline.files import seal
+from pipeline.core.paths import Paths
+from pipeline.files import manifest
 from pipeline.files.layout import read_report
 
 
-def check_files(root: Path) -> None:
+def check_export(paths: Paths) -> None:
     """Raise DataError when a view would answer from other files than `export` wrote and `load` compared."""
-    strategy = read_report(root / "data/reports/load.json", "strategy")["strategy"]
-    wrote = read_report(root / "data/reports/quality.json", "export_sha256")["export_sha256"]
-    export = root / "data/export/behavioral_events"
-    if strategy == "view" and seal.digest_of(seal.checksums(export)) != wrote:
+    if read_report(paths.load_report, "params")["params"][0]["strategy"] != "view":
+        return
+    try:
+        manifest.check(paths.quality_report, paths.export, manifest.read(paths.quality_report))
+    except DataError as error:
         raise DataError(
-            "data/export is not what export wrote",
-            where=str(export),
-            expected="the files that analytics.duckdb was made for, by the checksum in data/reports/quality.json",
+            error.what,
+            where=error.where,
+            expected="the files that analytics.duckdb was made for, by their SHA-256 in data/reports/quality.json",
             next_step="dvc pull where the data never was; else dvc repro --force --single-item export, then dvc repro",
-        )
+        ) from None

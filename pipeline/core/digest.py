@@ -1,39 +1,60 @@
-"""The digest of a day's content: PostgreSQL computes it of its rows, DuckDB of the file's, and both have to agree.
+"""The digest of rows. PostgreSQL computes it of a day's rows, DuckDB of the day's file, and both have to agree.
 
 So a pin does not only tell whether the source has moved; it proves that a file holds what the source held. It is the
 sum of 64-bit hashes of the rows (the last 16 digits of MD5), modulo 2^64, as 16 hex digits: the same in any order, on a
-replica, a restored backup or another version of PostgreSQL. A sum, because in an XOR two rows that are the same would
-cancel out. MD5, because it is the fastest hash that both have (1,000,000 rows on 2 cores: PostgreSQL 1.25 s, against
-1.65 s with SHA-256, and 0.7 s with its own record hash, which nobody else can compute; DuckDB 0.6 s); it is no defence
-against somebody who wants to deceive.
+replica, a restored backup or another version of PostgreSQL. A sum, because in an XOR two equal rows would cancel out.
+MD5, because it is the fastest hash that both have (1,000,000 rows on 2 cores: PostgreSQL 1.25 s, against 1.65 s with
+SHA-256, and 0.7 s with its own record hash, which nobody else can compute; DuckDB 0.6 s). It is no defence against
+somebody who wants to deceive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import NamedTuple
 
-from schemas.contract import COLUMNS, Kind
+from schemas.table import Column
+from schemas.types import FREE
 
 _MODULUS = 2**64
 
+# PostgreSQL's concat_ws takes 100 arguments, the separator among them.
+_MAX_ARGUMENTS = 90
+# NULLs that one integer of 32 bits tells apart.
+_BITS = 30
 
-def row_text(milliseconds: str, octets: str) -> str:
-    """SQL of one text for a row, which no other row of other values has; in PostgreSQL's dialect and in DuckDB's.
 
-    In it stand which columns are NULL (a bit each), then all others: the instant as milliseconds since 1970, numbers,
-    the number of bytes of each text, enums by name, texts, and JSON as its text, because a spelling counts. The numbers
-    of bytes keep neighbours from passing a character to each other unseen. `milliseconds` and `octets` are the
-    dialect's words for both, with {} for the column.
+class Pin(NamedTuple):
+    """The rows of one table and UTC day, and the digest of their content."""
+
+    rows: int
+    digest: str
+
+
+EMPTY = Pin(0, "0" * 16)
+
+
+def pin(rows: int, total: int | Decimal | None) -> Pin:
+    """The pin of `rows` whose hashes have the sum `total`, signed or not; None for no rows."""
+    return Pin(rows, f"{int(total or 0) % _MODULUS:016x}")
+
+
+def row_text(columns: Sequence[Column], value: Callable[[Column], str], octets: str) -> str:
+    """SQL of one text for a row, which no row of other values has, in the dialect of `value` and `octets`.
+
+    `value` gives SQL of a column's value, `octets` that of the number of bytes of a text, with {} for the column. In
+    the text stand which columns are NULL, the values that can't hold the separator, then for each free text its number
+    of bytes, then the free texts. With the lengths, two neighbours can't pass a character to each other unseen.
     """
-
-    def every(words: str, *kinds: Kind) -> list[str]:
-        return [words.format(f'"{column.name}"') for column in COLUMNS if column.kind in kinds]
-
-    nulls = " + ".join(f'("{column.name}" IS NULL)::int * {1 << n}' for n, column in enumerate(COLUMNS))
-    values = [*every(milliseconds, "timestamp"), *every("{}", "int"), *every(octets, "text"), *every("{}", "enum")]
-    return f"concat_ws(chr(31), {', '.join([nulls, *values, *every('{}', 'text'), *every('{}', 'json')])})"
+    groups = [columns[n : n + _BITS] for n in range(0, len(columns), _BITS)]
+    nulls = [" + ".join(f"({c.quoted} IS NULL)::int * {1 << n}" for n, c in enumerate(group)) for group in groups]
+    fixed = [value(column) for column in columns if column.kind not in FREE]
+    free = [column for column in columns if column.kind in FREE]
+    return _concatenated([*nulls, *fixed, *(octets.format(column.quoted) for column in free), *map(value, free)])
 
 
-def hexadecimal(total: int | Decimal | None) -> str:
-    """The sum of a day's hashes, signed or not (None for no rows), as 16 hex digits."""
-    return f"{int(total or 0) % _MODULUS:016x}"
+def _concatenated(parts: list[str]) -> str:
+    while len(parts) > _MAX_ARGUMENTS:
+        parts = [_concatenated(parts[n : n + _MAX_ARGUMENTS]) for n in range(0, len(parts), _MAX_ARGUMENTS)]
+    return f"concat_ws(chr(31), {', '.join(parts)})"

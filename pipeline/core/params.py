@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import yaml
 
 from pipeline.core.errors import ParamsError
-from schemas.contract import CUID
+from schemas.rules import CUID
 
 Mode = Literal["strict", "quarantine"]
 Strategy = Literal["view", "table"]
@@ -39,6 +39,11 @@ class Validate(NamedTuple):
     experiment_phases: tuple[str, ...]
     failure_cases: int
     report_values: bool
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The values that params.yaml has for rules, by the name of their param."""
+        return {"experiment_phases": self.experiment_phases}
 
 
 class Export(NamedTuple):

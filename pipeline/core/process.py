@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
@@ -12,7 +13,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from pipeline.core import params
 from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.paths import Paths
+from pipeline.core.progress import say
 
 # A stage imports this module before any other, since imports are a good part of its time.
 STARTED = time.perf_counter()
@@ -30,6 +34,17 @@ FOLDER_PROBLEMS = {
     errno.EEXIST,
     errno.EFBIG,
 }
+
+
+def run_stage(name: str, stage: Callable[[Paths, params.Params], None], description: str) -> None:
+    """Run a stage in the current folder, with its params.yaml."""
+
+    def main() -> None:
+        argparse.ArgumentParser(prog=f"python -m stages.{name}", description=description).parse_args()
+        paths = Paths()
+        stage(paths, params.load(paths.params))
+
+    run(name, main)
 
 
 def run(stage: str, main: Callable[[], None]) -> None:
@@ -127,14 +142,14 @@ def _terminate(number: int, _: object) -> None:
     # As an exception, so that files and servers are put away on the way out, which a second signal must not disturb.
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
-    print(f"stopped by {signal.Signals(number).name}; nothing was published", file=sys.stderr)
+    say(f"stopped by {signal.Signals(number).name}; nothing was published")
     raise SystemExit(128 + number)
 
 
 def _note_time(stage: str, seconds: float) -> None:
     try:
-        folder = Path("data/.times")
-        folder.mkdir(parents=True, exist_ok=True)
-        Path(folder, stage).write_text(f"{seconds:.2f}\n")
+        path = Paths().time(stage)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{seconds:.2f}\n")
     except OSError:
         pass  # a nicety of the summary; the stage has done its work

@@ -13,15 +13,10 @@ EVERY = 5.0
 
 
 class Progress:
-    """Counts `unit`s towards `total` (None: not known yet). Threads may share one."""
+    """Counts `unit`s towards `total` (None: not known yet) while its block runs. `add` counts, from any thread."""
 
     def __init__(self, stage: str, unit: str, total: int | None) -> None:
-        self._terminal = sys.stderr.isatty()
         self._bar: Any = None
-        if self._terminal:
-            from tqdm import tqdm  # a twentieth of a second that a log has no use for
-
-            self._bar = tqdm(desc=stage, unit=f" {unit}", total=total, leave=False, unit_scale=True)
         self._stage, self._unit, self._total = stage, unit, total
         self._lock = threading.Lock()
         self._done, self._said = 0, time.monotonic()
@@ -36,14 +31,42 @@ class Progress:
                 of = f" of {self._total:,}" if self._total is not None else ""
                 print(f"{self._stage}: {self._done:,}{of} {self._unit}", file=sys.stderr, flush=True)
 
+    def clear(self) -> None:
+        """Take the bar away until it is drawn again. Without tqdm's lock, since a signal may come while it is held."""
+        if self._bar is not None:
+            self._bar.clear(nolock=True)
+
     def __enter__(self) -> Progress:
+        if sys.stderr.isatty():
+            from tqdm import tqdm  # a twentieth of a second that a log has no use for
+
+            sys.stdout.flush()  # or what was said before may come after the bar
+            self._bar = tqdm(desc=self._stage, unit=f" {self._unit}", total=self._total, leave=False, unit_scale=True)
+        _running.append(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _running.remove(self)
         if self._bar is not None:
             self._bar.close()
+
+
+_running: list[Progress] = []
+
+
+def add(n: int) -> None:
+    """Count `n` for what is running in this process, if anything is. So work need not be told who waits for it."""
+    for progress in _running[-1:]:
+        progress.add(n)
+
+
+def say(text: str) -> None:
+    """Print a line to stderr that does not stick to a bar."""
+    for progress in _running:
+        progress.clear()
+    print(text, file=sys.stderr, flush=True)
 
 
 def count(n: int, noun: str) -> str:

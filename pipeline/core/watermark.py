@@ -1,4 +1,4 @@
-"""watermark.yaml: what the source held, day by day, when somebody last looked. Only `commands.refresh` writes it."""
+"""watermark.yaml: what the source held when somebody last looked. Only `commands.refresh` writes it."""
 
 from __future__ import annotations
 
@@ -9,32 +9,23 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
 from pipeline.core.params import load_yaml
 
 HEADER = """\
 # What the source held when somebody last looked. Written by `python -m commands.refresh`, committed like a lock file.
-# until: the exclusive end of the window, UTC. days: for every UTC day its rows and a digest of their content.
+# until: the exclusive end of the window, UTC. tables: for each table and UTC day the rows and a digest of them.
 """
 
 
-# The contract looks five years back from `until`, and the calendar begins with the year 1.
+# The contract reaches five years back from `until`, and the calendar begins with the year 1.
 FIRST_YEAR = 6
-
-
-class Day(NamedTuple):
-    """The rows of one UTC day and the digest of their content (pipeline/core/digest.py)."""
-
-    rows: int
-    digest: str
-
-    def __str__(self) -> str:
-        return f"{self.rows} rows, {self.digest}"
 
 
 class Watermark(NamedTuple):
     until: date  # the window ends where this day begins, UTC
-    days: Mapping[date, Day]
+    tables: Mapping[str, Mapping[date, Pin]]
 
 
 def window(until: date, days: int) -> list[date]:
@@ -55,18 +46,19 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time())
 
 
-def pinned(watermark: Watermark, days: int, path: Path) -> dict[date, Day]:
-    """The pins of the last `days` days. Raises PinError when a day of the window was never pinned."""
+def pinned(watermark: Watermark, table: str, days: int) -> dict[date, Pin]:
+    """The pins of the last `days` days of `table`. Raises PinError when a day of the window was never pinned."""
     wanted = window(watermark.until, days)
-    missing = [day for day in wanted if day not in watermark.days]
+    pins = watermark.tables.get(table, {})
+    missing = [day for day in wanted if day not in pins]
     if missing:
         raise PinError(
             f"{len(missing)} of {days} days are not pinned, the first is {missing[0]}",
-            where=f"{path}, days before {watermark.until}",
-            expected=f"a pin for each day from {wanted[0]} to {wanted[-1]}; {len(watermark.days)} are there",
+            where=f"watermark.yaml, days of {table} before {watermark.until}",
+            expected=f"a pin for each day from {wanted[0]} to {wanted[-1]}; {len(pins)} are there",
             next_step=f"python -m commands.refresh --days {days}, or a smaller extract.days",
         )
-    return {day: watermark.days[day] for day in wanted}
+    return {day: pins[day] for day in wanted}
 
 
 def _broken(path: Path, key: str, found: object, expected: str) -> ParamsError:
@@ -74,7 +66,7 @@ def _broken(path: Path, key: str, found: object, expected: str) -> ParamsError:
         f"{path.name}: {key} is {f'{found}' if isinstance(found, date) else repr(found)} ({type(found).__name__})",
         where=f"{path}, key {key}",
         expected=expected,
-        next_step=f"git checkout -- {path}, or python -m commands.refresh",
+        next_step=f"git checkout -- {path}; or rm {path}, then python -m commands.refresh",
     )
 
 
@@ -85,11 +77,8 @@ def parse_until(value: object, path: Path) -> date:
         raise _broken(path, "until", value, expected)
     try:
         instant = datetime.fromisoformat(value)
-    except ValueError:
-        raise _broken(path, "until", value, expected) from None
-    try:
         instant = instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
-    except OverflowError:
+    except (ValueError, OverflowError):
         raise _broken(path, "until", value, expected) from None
     if instant.time() != time() or instant.year < FIRST_YEAR:
         raise _broken(path, "until", value, expected)
@@ -99,32 +88,40 @@ def parse_until(value: object, path: Path) -> date:
 def load(path: Path) -> Watermark:
     """Read watermark.yaml. Raises ParamsError that names the key which can't be meant."""
     data = load_yaml(path)
-    if not isinstance(data, dict) or set(data) != {"until", "days"} or not isinstance(data["days"], dict):
-        raise _broken(path, "(the file)", type(data).__name__, "the keys until and days")
+    if not isinstance(data, dict) or set(data) != {"until", "tables"} or not isinstance(data["tables"], dict):
+        raise _broken(path, "(the file)", type(data).__name__, "the keys until and tables")
     until = parse_until(data["until"], path)
-    days = {}
-    for key, entry in data["days"].items():
+    tables = {}
+    for table, days in data["tables"].items():
+        if not isinstance(table, str) or not isinstance(days, dict):
+            raise _broken(path, f"tables.{table}", days, "the days of a table")
+        tables[table] = dict(_day(path, f"tables.{table}.{key}", key, entry) for key, entry in days.items())
+    return Watermark(until, tables)
+
+
+def _day(path: Path, where: str, key: object, entry: object) -> tuple[date, Pin]:
+    day = None
+    if isinstance(key, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", key):  # Python also takes 20251027 and 2025-W44-1
         try:
             day = date.fromisoformat(key)
-        except (TypeError, ValueError):
-            day = date.min
-        if str(day) != key:  # Python also takes 20251027 and 2025-W44-1
-            raise _broken(path, f"days.{key}", key, "a quoted date such as '2025-10-27'")
-        rows = entry.get("rows") if isinstance(entry, dict) else None
-        digest = entry.get("digest") if isinstance(entry, dict) else None
-        if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
-            raise _broken(path, f"days.{key}.rows", rows, "a number of rows")
-        if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{16}", digest):
-            raise _broken(path, f"days.{key}.digest", digest, "16 hex digits in quotes")
-        days[day] = Day(rows, digest)
-    return Watermark(until, days)
+        except ValueError:
+            day = None
+    if day is None:
+        raise _broken(path, where, key, "a quoted date such as '2025-10-27'")
+    rows, digest = (entry.get("rows"), entry.get("digest")) if isinstance(entry, dict) else (None, None)
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
+        raise _broken(path, f"{where}.rows", rows, "a number of rows")
+    if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{16}", digest):
+        raise _broken(path, f"{where}.digest", digest, "16 hex digits in quotes")
+    return day, Pin(rows, digest)
 
 
 def render(watermark: Watermark) -> str:
     """The file's text: the same bytes for the same pins."""
-    lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'", "days:"]
-    for day, pin in sorted(watermark.days.items()):
-        lines.append(f"  '{day}': {{rows: {pin.rows}, digest: '{pin.digest}'}}")
+    lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'", "tables:"]
+    for table, days in sorted(watermark.tables.items()):
+        lines.append(f"  '{table}':")
+        lines += [f"    '{day}': {{rows: {pin.rows}, digest: '{pin.digest}'}}" for day, pin in sorted(days.items())]
     return "\n".join(lines) + "\n"
 
 
@@ -133,6 +130,6 @@ def save(watermark: Watermark, path: Path) -> None:
     text = render(watermark)
     if path.exists() and path.read_text(encoding="utf-8") == text:
         return
-    beside = path.with_name(path.name + ".new")
+    beside = path.with_name(f".{path.name}.{os.getpid()}")  # another run may be writing, too
     beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)

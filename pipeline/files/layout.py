@@ -1,6 +1,6 @@
-"""Folders with one Parquet file a UTC day: where the files are, and how a whole folder is replaced.
+"""Folders of a table with one Parquet file for each UTC day, and how files and folders are replaced.
 
-Every day of the window has exactly one file, with rows or without, so a missing day can't pass for an empty one.
+Every day of the window has exactly one file, with rows or without, so a missing day can't be mistaken for an empty one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -22,29 +22,20 @@ PREFIX = "event_date="
 PART = "part-0.parquet"
 
 
-def day_path(root: Path, day: date) -> Path:
-    return root / f"{PREFIX}{day}" / PART
+def day_path(folder: Path, day: date) -> Path:
+    """The file of `day` in the folder of a table."""
+    return folder / f"{PREFIX}{day}" / PART
 
 
-def glob(root: Path) -> str:
-    """The pattern by which DuckDB finds all files under `root`."""
-    return f"{root}/{PREFIX}*/{PART}"
+def pattern(folder: Path) -> str:
+    """The pattern by which DuckDB finds all files in the folder of a table."""
+    return f"{folder}/{PREFIX}*/{PART}"
 
 
-def literal(text: str) -> str:
-    """`text` as an SQL string, for the statements of DuckDB that take no parameter."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def listed(files: Iterable[Path]) -> str:
-    """The files as an SQL list, for DuckDB's read_parquet."""
-    return "[" + ", ".join(literal(str(file)) for file in files) + "]"
-
-
-def days_in(root: Path) -> list[date]:
-    """The days that have a file under `root`, oldest first. Anything else there is a DataError."""
+def days_in(folder: Path) -> list[date]:
+    """The days that have a file in the folder of a table, oldest first. Anything else there is a DataError."""
     days = []
-    for entry in sorted(root.iterdir()) if root.is_dir() else []:
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         try:
             day = date.fromisoformat(entry.name.removeprefix(PREFIX))
         except ValueError:
@@ -68,50 +59,94 @@ def _foreign(entry: Path) -> DataError:
 
 
 @contextmanager
-def replacing(root: Path, keep: Collection[date] = ()) -> Iterator[Path]:
-    """A folder beside `root` to write days into; when the block ends well, they and those to `keep` become all of it.
+def replacing_days(root: Path, keep: Mapping[str, Collection[date]]) -> Iterator[Path]:
+    """A folder beside `root` to write days into, each below its table. When the block ends well, they take their place.
 
-    Files are moved in one by one with os.replace, and days that are neither new nor kept are removed; when the block
-    fails, `root` is as it was. DVC lets only one run at a time do this.
+    `keep` has the days of each table whose files stay. Files are moved in one by one with os.replace. Tables and days
+    that are neither new nor kept are removed. When the block fails, `root` is as it was. DVC lets only one run at a
+    time do this.
     """
-    root.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(root)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}.", dir=root.parent) as name:
-        staging = Path(name)
+    with _beside(root) as staging:
         yield staging
         root.mkdir(exist_ok=True)
-        new = {entry.name for entry in staging.iterdir()}
-        kept = {day_path(root, day).parent.name for day in keep}
-        for old in list(root.iterdir()):
-            if old.name not in new | kept:
-                _remove(old)
-            elif old.name in kept:
-                for part in old.iterdir():
-                    if part.name != PART:  # a copy beside it would double its rows
-                        _remove(part)
-        for entry in sorted(new):
-            target = root / entry
-            if {p.name for p in target.iterdir()} - {PART} if target.is_dir() else target.exists():
-                _remove(target)
-            target.mkdir(exist_ok=True)
-            os.replace(staging / entry / PART, target / PART)
+        for entry in root.iterdir():
+            if entry.name not in keep:
+                _remove(entry)
+        for table, days in keep.items():
+            _replace_days(root / table, staging / table, days)
+
+
+def _replace_days(folder: Path, staging: Path, keep: Collection[date]) -> None:
+    folder.mkdir(exist_ok=True)
+    new = {entry.name for entry in staging.iterdir()} if staging.is_dir() else set()
+    kept = {day_path(folder, day).parent.name for day in keep}
+    for entry in list(folder.iterdir()):
+        if entry.name not in new | kept:
+            _remove(entry)
+        elif entry.name in kept:
+            _remove_all_but_part(entry)  # a copy beside it would double its rows
+    for name in sorted(new):
+        target = folder / name
+        if target.is_dir():
+            _remove_all_but_part(target)
+        elif target.exists():
+            _remove(target)
+        target.mkdir(exist_ok=True)
+        os.replace(staging / name / PART, target / PART)
+
+
+def _remove_all_but_part(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.name != PART or entry.is_dir():
+            _remove(entry)
 
 
 @contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """A path beside `path` to write to; when the block ends well it takes the place of `path` in one step."""
+def replacing_files(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write files into. When the block ends well, they become all that is in it."""
+    with _beside(folder) as staging:
+        yield staging
+        folder.mkdir(exist_ok=True)
+        new = {entry.name for entry in staging.iterdir() if entry.is_file()}
+        for entry in list(folder.iterdir()):
+            if entry.name not in new or entry.is_dir():
+                _remove(entry)
+        for name in sorted(new):
+            os.replace(staging / name, folder / name)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write a file to. When the block ends well, it takes the place of `path` in one step."""
+    with _beside(path) as staging:
+        yield staging / path.name
+        os.replace(staging / path.name, path)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A folder on the same disk as `path`, for the length of the block. What a killed run left there is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
+    for old in path.parent.glob(f".{path.name}.*"):
+        shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
-        new = Path(name) / path.name
-        yield new
-        os.replace(new, path)
+        yield Path(name)
 
 
 def write_report(path: Path, content: Mapping[str, object]) -> None:
-    """Replace a JSON report in one step, so that a full disk leaves the old one and not half of the new."""
-    with replacing_file(path) as new:
-        new.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """Replace a JSON report in one step, so that a full disk leaves the old one and not half of the new.
+
+    Each entry of a list stands on a line of its own, so that Git shows which ones changed.
+    """
+
+    def text(value: object) -> str:
+        if not isinstance(value, list) or not value:
+            return json.dumps(value, ensure_ascii=False)
+        return "[\n" + ",\n".join("    " + json.dumps(entry, ensure_ascii=False) for entry in value) + "\n  ]"
+
+    lines = [f"  {json.dumps(key)}: {text(value)}" for key, value in content.items()]
+    with replacing(path) as new:
+        new.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 def read_report(path: Path, *keys: str) -> dict[str, Any]:
@@ -140,9 +175,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
-
-
-def _sweep(path: Path) -> None:
-    """Remove what a killed run left beside `path`."""
-    for old in path.parent.glob(f".{path.name}.*"):
-        shutil.rmtree(old, ignore_errors=True)

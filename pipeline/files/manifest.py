@@ -1,60 +1,156 @@
-"""extract.json: the files that extract wrote, by which the stages after it know data/raw."""
+"""The manifest: the list of files in a report, by which a file is known.
+
+extract.json lists the files of data/raw, quality.json those of data/export: for each table and day its rows, the
+SHA-256 of the file (what `sha256sum` prints) and `made_from`, one hash of all that decided its bytes. A file that is
+not what the manifest says is made again by the stage that wrote it, and refused by the stages that read it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import date, timedelta
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.core.digest import Pin
 from pipeline.core.errors import DataError
 from pipeline.core.progress import count
-from pipeline.files.layout import read_report, write_report
+from pipeline.files.layout import day_path, days_in, read_report, sha256
+
+# Files read side by side; hashing leaves Python's lock alone.
+THREADS = 2
 
 
 class File(NamedTuple):
-    """One day's file in data/raw: its rows, as PostgreSQL counted them, and the checksum in its footer."""
+    """One file of data/raw or data/export. Those of data/raw have the digest of the rows that they should hold."""
 
     rows: int
     sha256: str
+    made_from: str
+    digest: str | None = None
+
+    @property
+    def pin(self) -> Pin:
+        assert self.digest is not None
+        return Pin(self.rows, self.digest)
 
 
-def write(path: Path, files: Mapping[date, File]) -> None:
-    """Write the report of `files`, a day each, oldest first."""
-    # A list, which DVC leaves out of its tables of metrics.
-    by_day = [{"day": str(day), **file._asdict()} for day, file in files.items()]
-    window = {"begin": str(min(files)), "until": str(max(files) + timedelta(days=1)), "days": len(files)}
-    write_report(path, {**window, "rows": sum(file.rows for file in files.values()), "by_day": by_day})
+Files = Mapping[str, Mapping[date, File]]
 
 
-def read(path: Path) -> dict[date, File]:
-    """The days of the window, oldest first. Raises DataError when the report is missing or damaged."""
+def made_from(*parts: object) -> str:
+    """One hash of all that decides a file's bytes. What all days share is one part, and stands in the report once."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+
+
+def code(*modules: str) -> str:
+    """The fingerprint of modules, by their files. A change of their text may change the bytes of what they make."""
+    return hashlib.sha256(repr([Path(file).read_bytes() for file in modules]).encode()).hexdigest()[:16]
+
+
+def entries(files: Files) -> list[dict[str, object]]:
+    """The files as a report lists them. A list, because DVC leaves lists out of its tables of metrics."""
+    return [
+        {"table": table, "day": str(day), **{key: value for key, value in file._asdict().items() if value is not None}}
+        for table, days in files.items()
+        for day, file in sorted(days.items())
+    ]
+
+
+def read(report: Path) -> dict[str, dict[date, File]]:
+    """The files that a report lists, the days of each table oldest first. DataError when it is missing or damaged."""
     try:
-        by_day = read_report(path, "by_day")["by_day"]
-        return {date.fromisoformat(day["day"]): File(day["rows"], day["sha256"]) for day in by_day}
+        return _parse(read_report(report, "files")["files"])
     except (KeyError, TypeError, ValueError):
         raise DataError(
-            f"{path} is damaged",
-            where=str(path),
-            expected="the report that extract wrote",
+            f"{report} is damaged",
+            where=str(report),
+            expected="the report of a finished run",
             next_step="dvc repro extract, then dvc repro; or git checkout -- data/reports",
         ) from None
 
 
-def check(path: Path, files: Mapping[date, File], raw: Path, found: Mapping[date, str]) -> None:
-    """Raise DataError unless the files under `raw`, with the checksums `found`, are those of the report, day by day.
+def _parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]]:
+    found: dict[str, dict[date, File]] = {}
+    for entry in listed:
+        values = {key: value for key, value in entry.items() if key not in ("table", "day")}
+        found.setdefault(str(entry["table"]), {})[date.fromisoformat(str(entry["day"]))] = File(**values)  # type: ignore[arg-type]
+    return found
 
-    DVC sees to that before it runs a stage, but not with --single-item, --allow-missing or a frozen extract.
+
+def unchanged(report: Path, folder: Path, wanted: Mapping[date, str]) -> dict[date, File]:
+    """Of the days in `wanted` those whose file in the folder of a table is whole and made from what is wanted.
+
+    Where the report is missing or damaged nothing is known of any file.
     """
-    for day in sorted(files.keys() | found.keys()):
-        if day in files and found.get(day) == files[day].sha256:
-            continue
-        fault = "missing" if day not in found else "altered" if day in files else "of no day in the window"
-        at_all = f"; {len(found)} of {count(len(files), 'file')} are there"
-        raise DataError(
-            f"{raw} is not what extract wrote: the file of {day} is {fault}"
-            + (at_all if len(found) != len(files) else ""),
-            where=str(raw),
-            expected=f"the files whose checksums {path} has",
-            next_step=f"dvc checkout --force {raw} (dvc pull, where it never was) or dvc repro extract; then dvc repro",
-        )
+    try:
+        listed = read(report).get(folder.name, {})
+    except DataError:
+        return {}
+    same = {day: listed[day] for day, made in wanted.items() if day in listed and listed[day].made_from == made}
+    found = checksums(folder, same)
+    return {day: file for day, file in same.items() if found.get(day) == file.sha256}
+
+
+def checksums(folder: Path, days: Iterable[date]) -> dict[date, str]:
+    """The SHA-256 of the files of `days`; those that can't be read are left out."""
+
+    def checksum(day: date) -> str | None:
+        try:
+            return sha256(day_path(folder, day))
+        except OSError:
+            return None
+
+    wanted = list(days)
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = zip(wanted, pool.map(checksum, wanted), strict=True)
+        return {day: value for day, value in found if value is not None}
+
+
+def check(report: Path, root: Path, files: Files) -> None:
+    """Raise DataError unless the files under `root` are those that the report lists, table by table and day by day.
+
+    DVC sees to that before it runs a stage, but not with --single-item, --allow-missing or a frozen stage.
+    """
+    for entry in sorted(root.iterdir()) if root.is_dir() else []:
+        if entry.name not in files:
+            raise _other(report, root, f"{entry.name} is of no table", f"move {entry} away, then dvc repro")
+    for table, listed in files.items():
+        there = set(days_in(root / table))
+        found = checksums(root / table, there & listed.keys())
+        for day in sorted(listed.keys() | there):
+            if day not in listed or found.get(day) != listed[day].sha256:
+                raise _other_file(report, root / table, day, listed, there)
+
+
+def _other_file(report: Path, folder: Path, day: date, listed: Collection[date], there: Collection[date]) -> DataError:
+    root = folder.parent
+    fault = "missing" if day not in there else "altered" if day in listed else "of no day in the window"
+    some = f"; {len(there)} of {count(len(listed), 'file')} are there" if len(there) != len(listed) else ""
+    next_step = (
+        f"dvc checkout --force {root} (dvc pull, where it never was) or dvc repro {_stage(report)}; then dvc repro"
+    )
+    if fault == "altered":  # dvc checkout alone takes a file of the same size and time for the same file
+        next_step = f"rm {day_path(folder, day)} && dvc checkout {root}, or dvc repro --force"
+    return _other(report, folder, f"the file of {day} is {fault}{some}", next_step)
+
+
+def _other(report: Path, folder: Path, fault: str, next_step: str) -> DataError:
+    return DataError(
+        f"{folder} is not what {_stage(report)} wrote: {fault}",
+        where=str(folder),
+        expected=f"the files whose SHA-256 {report} has",
+        next_step=next_step,
+    )
+
+
+def _stage(report: Path) -> str:
+    return "extract" if report.stem == "extract" else "export"
+
+
+def digest_of(files: Files) -> str:
+    """One SHA-256 for all files of a manifest: over tables, days and the files' own."""
+    lines = [f"{table} {day} {file.sha256}\n" for table, days in files.items() for day, file in sorted(days.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -20,7 +20,8 @@ KEY = "PSEUDONYM_KEY"
 # RFC 2104 wants a key as long as the hash's output, 32 bytes for SHA-256; shorter ones weaken it.
 MIN_KEY_BYTES = 32
 
-COLUMNS = ("userId", "contextMetadataId")
+# The key's fingerprint stands under it in the footer of a file with pseudonyms.
+FACT = "pipeline.pseudonyms"
 
 _DIGITS = string.digits + string.ascii_lowercase
 
@@ -38,9 +39,9 @@ def key() -> bytes:
     return found
 
 
-def pseudonym(key: bytes, column: str, value: str) -> str:
-    """`c` and 24 digits of base 36: the first 124 bits or so of the HMAC of column and value."""
-    number = int.from_bytes(hmac.digest(key, f"{column}:{value}".encode(), "sha256"))
+def pseudonym(key: bytes, kind: str, value: str) -> str:
+    """`c` and 24 digits of base 36: the first 124 bits or so of the HMAC of the kind of id and its value."""
+    number = int.from_bytes(hmac.digest(key, f"{kind}:{value}".encode(), "sha256"))
     digits = []
     for _ in range(24):
         number, digit = divmod(number, 36)
@@ -53,10 +54,10 @@ def fingerprint(key: bytes) -> str:
     return hmac.digest(key, b"fingerprint", "sha256").hex()[:16]
 
 
-def replace(key: bytes, column: str, values: pa.Array) -> pa.Array:
+def replace(key: bytes, kind: str, values: pa.Array) -> pa.Array:
     """The values' pseudonyms; NULL stays NULL. Each different value is computed once."""
-    import pyarrow as pa  # a tenth of a second for those who only ask for COLUMNS
+    import pyarrow as pa  # a tenth of a second for those who only need the key
 
     encoded = values.dictionary_encode()
-    names = [pseudonym(key, column, value.as_py()) for value in encoded.dictionary]
+    names = [pseudonym(key, kind, value.as_py()) for value in encoded.dictionary]
     return pa.DictionaryArray.from_arrays(encoded.indices, pa.array(names, pa.string())).cast(pa.string())

@@ -1,4 +1,4 @@
-"""What was proven on this machine about days that have not changed since: a local note that may be lost."""
+"""What was verified on this machine before and has not changed since: a local cache that may be lost."""
 
 from __future__ import annotations
 
@@ -8,27 +8,40 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pipeline.files.layout import write_report
 
 
-def rules(*decide: object) -> str:
-    """A digest of all that a proof depends on, besides what is noted of the day: code, libraries, params."""
-    return hashlib.sha256(repr(decide).encode()).hexdigest()
+class Verified(NamedTuple):
+    """What was saved of a table: a value for each day, good as long as the cache key is the same."""
+
+    key: str
+    days: Mapping[date, Any]
 
 
-def recall(path: Path, rules: str) -> dict[date, str]:
-    """Days for which the proof by these rules stands, and what was noted of each in one run, as its file's checksum.
+def cache_key(*parts: object) -> str:
+    """One hash of all that a verification depends on, besides the saved value: code, libraries, params."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
-    Empty when the note is missing or can't be read: then everything is proven again.
+
+def recall(path: Path, table: str, key: str) -> dict[date, Any]:
+    """The saved value for each day, if it was saved under the same cache key.
+
+    Empty when the file is missing or can't be read: then everything is verified again.
     """
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
-        return {date.fromisoformat(day): sha for day, sha in noted["days"].items()} if noted["rules"] == rules else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        found = next(entry for entry in saved["tables"] if entry["table"] == table and entry["key"] == key)
+        return {date.fromisoformat(day): value for day, value in found["days"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StopIteration):
         return {}
 
 
-def note(path: Path, rules: str, proven: Mapping[date, str]) -> None:
+def save(path: Path, tables: Mapping[str, Verified]) -> None:
+    saved = [
+        {"table": table, "key": key, "days": {str(day): value for day, value in days.items()}}
+        for table, (key, days) in tables.items()
+    ]
     with suppress(OSError):  # it may be lost
-        write_report(path, {"rules": rules, "days": {str(day): sha for day, sha in proven.items()}})
+        write_report(path, {"tables": saved})

@@ -6,61 +6,43 @@ pieces the rows arrive in, and the footer holds no clock, host or pandas metadat
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from datetime import date
-from functools import cache
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import DataError
-from pipeline.files import seal
-from pipeline.files.layout import day_path
-from schemas.contract import ORDER, arrow_schema
+from pipeline.files.layout import sha256
 
 # A row group ends after this many rows, or before the row that would take its texts over this many bytes.
 # It is what a writer holds in memory, whatever batch_size is.
 ROW_GROUP_ROWS = 16_384
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 
-# A dictionary of unique values is built in vain and thrown away.
-_UNIQUE = {"id", "eventData", "timestamp"}
-
-
-@cache
-def fingerprint(layer: Literal["raw", "export"], *code: str) -> str:
-    """What, besides the rows, decides the bytes of a file: columns, order, row groups, the library, this module.
-
-    `code` names the other modules that do, by their files; a change of their text makes every file anew, since nobody
-    can tell whether the rows would come out the same.
-    """
-    texts = [Path(file).read_bytes() for file in (__file__, *code)]
-    decides = [pa.__version__, arrow_schema(layer).to_string(), list(ORDER), texts]
-    return hashlib.sha256(repr(decides).encode()).hexdigest()[:16]
-
 
 class DayWriter:
     """Writes one day's file from record batches of any size; use it as a context manager.
 
-    Holds at most one row group and one batch. With `facts` (texts by a key that begins with "pipeline.") the file is
-    sealed: they and a checksum go into the footer, and `sha256` is the checksum in the end.
+    Holds at most one row group and one batch. `distinct` names columns of which no dictionary is made, since hardly a
+    value stands there twice. `facts` are texts for the footer. In the end `rows` is the number of rows and `sha256`
+    that of the file.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, facts: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, path: Path, schema: pa.Schema, distinct: Collection[str], facts: Mapping[str, str] | None = None
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows, self.sha256 = 0, ""
-        self._path, self._facts = path, facts
+        self._path, self._facts = path, dict(facts or {})
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
-        self._texts = [i for i, field in enumerate(schema) if not pa.types.is_primitive(field.type)]
+        self._texts = [i for i, field in enumerate(schema) if pa.types.is_string(_storage_type(field))]
         self._writer = pq.ParquetWriter(
             path,
             schema,
             compression="snappy",
-            use_dictionary=[name for name in schema.names if name not in _UNIQUE],
+            use_dictionary=[name for name in schema.names if name not in distinct],
             store_schema=True,
             write_page_checksum=True,
         )
@@ -107,11 +89,11 @@ class DayWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
             self._end_row_group()
-            if self._facts is not None:
-                self._writer.add_key_value_metadata({**self._facts, seal.CHECKSUM: seal.BLANK})
+            if self._facts:
+                self._writer.add_key_value_metadata(self._facts)
         self._writer.close()
-        if kind is None and self._facts is not None:
-            self.sha256 = seal.seal(self._path)
+        if kind is None:
+            self.sha256 = sha256(self._path)
 
 
 def _text_bytes(texts: pa.Array) -> int:
@@ -122,13 +104,16 @@ def _text_bytes(texts: pa.Array) -> int:
     return int(offsets[texts.offset + len(texts)] - offsets[texts.offset])
 
 
+def _storage_type(field: pa.Field) -> pa.DataType:
+    return field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+
+
 def _storage(array: pa.Array) -> pa.Array:
     return array.storage if isinstance(array, pa.ExtensionArray) else array
 
 
-def open_day(root: Path, day: date, schema: pa.Schema) -> pq.ParquetFile:
-    """The file of `day`. Raises DataError when it is missing, cut off or has other columns than `schema`."""
-    path = day_path(root, day)
+def open_file(path: Path, schema: pa.Schema) -> pq.ParquetFile:
+    """The file at `path`. Raises DataError when it is missing, cut off or has other columns than `schema`."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         if file.schema_arrow.equals(schema):
@@ -142,7 +127,7 @@ def open_day(root: Path, day: date, schema: pa.Schema) -> pq.ParquetFile:
         f"the file {path} {problem}",
         where=str(path),
         expected="the file that the stage before wrote, unaltered",
-        next_step=f"dvc checkout --force {root}, or dvc repro --force",
+        next_step=f"rm -f {path} && dvc checkout, or dvc repro --force",
     )
 
 

@@ -8,16 +8,15 @@ from typing import NamedTuple
 from psycopg2.extensions import connection as Connection
 
 from pipeline.core.errors import ContractError, RowsInvalidError
-from pipeline.postgres import statements as events
-from pipeline.postgres.session import fetch
-from pipeline.postgres.target import Target
-from schemas.contract import COLUMNS, TABLE, Column
+from pipeline.postgres.statements import fetch, without_instant
+from pipeline.postgres.target import Relation, Target
+from schemas.table import Column
 
 # Rows that a message names before it only counts.
 SHOWN = 10
 
 
-class There(NamedTuple):
+class Found(NamedTuple):
     """A column as the database has it; `kind` is pg_type.typtype, e for an enum."""
 
     type: str
@@ -27,91 +26,99 @@ class There(NamedTuple):
 
 
 def check_contract(connection: Connection, target: Target) -> list[str]:
-    """Compare the live table with the contract; returns notices about what only the database knows.
+    """Compare the tables of `target` with the contract; returns notices about what only the database knows.
 
-    Raises ContractError that lists every difference, when the table or a column is missing or has another type.
+    Raises ContractError that lists every difference of a table, when it or a column is missing or has another type.
     """
-    tables = dict(
-        fetch(
-            connection,
-            "SELECT nspname, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
-            "WHERE relname = %(table)s",
-            {"table": TABLE},
-        )
-    )
-    if target.schema not in tables:
-        hint = f"; there is one in schema {', '.join(sorted(tables))}" if tables else ""
-        raise ContractError(
-            f"there is no table {TABLE} in schema {target.schema}{hint}",
-            where=target.name,
-            expected=f'the table "{target.schema}"."{TABLE}" that Prisma makes of schemas/app/schema.prisma',
-            next_step="check the database's name and ?schema= in DATABASE_URL; prisma migrate deploy makes the table",
-        )
-    found = {
-        name: There(*there)
-        for name, *there in fetch(
-            connection,
-            "SELECT attname, format_type(atttypid, atttypmod), typtype, attnotnull OR c.relkind NOT IN ('r', 'p'), "
-            "  ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = atttypid ORDER BY enumsortorder) "
-            "FROM pg_attribute JOIN pg_type t ON t.oid = atttypid JOIN pg_class c ON c.oid = attrelid "
-            "WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            {"oid": tables[target.schema]},
-        )
-    }
+    return [notice for relation in target.relations for notice in _check_table(connection, target, relation)]
+
+
+def _check_table(connection: Connection, target: Target, relation: Relation) -> list[str]:
+    schema, table = relation.schema, relation.table
+    found = _columns(connection, target, relation)
     differences: list[tuple[str, str, str]] = []
     notices: list[str] = []
-    for column in COLUMNS:
+    for column in table.columns:
         there = found.pop(column.name, None)
-        wanted = f'enum "{column.values}"' if column.kind == "enum" else column.types.postgres
+        is_enum = column.kind == "enum"
         if there is None:
-            differences.append((column.name, wanted, "no such column"))
-        elif (there.kind == "e") != (column.kind == "enum") or (column.kind != "enum" and there.type != wanted):
-            differences.append((column.name, wanted, there.type))
+            differences.append((column.name, column.postgres, "no such column"))
+        elif (there.kind == "e") != is_enum or (not is_enum and there.type != column.postgres):
+            differences.append((column.name, column.postgres, there.type))
         else:
-            if column.kind == "enum":
-                notices += enum_notices(column, there.labels)
+            if is_enum:
+                notices += label_notices(column, there.labels)
             if not column.nullable and not there.never_null:
-                who = "extract refuses" if column.name == "timestamp" else "validate counts"
+                who = "extract refuses" if column.name == table.time else "validate counts"
                 notices.append(f"{column.name}: may be NULL in the database, not in the contract; {who} NULLs")
     if differences:
-        if found:
-            differences += [(only, "no such column", row.type) for only, row in found.items()]
+        differences += [(only, "no such column", row.type) for only, row in found.items()]
         raise ContractError(
             "the table is not what the contract describes" + side_by_side(differences),
-            where=f'"{target.schema}"."{TABLE}", {target.name}',
-            expected="the columns of schemas/contract.py with their types",
-            next_step="bring schemas/app/schema.prisma and schemas/contract.py up to date, or undo the migration",
+            where=f'"{schema}"."{table.name}", {target.name}',
+            expected=f"the columns of schemas/{table.name}.py with their types",
+            next_step=f"bring schemas/app/schema.prisma and schemas/{table.name}.py up to date, or undo the migration",
         )
     if found:
         notices.append(f"columns that only the database knows, not exported: {', '.join(found)}")
     return notices
 
 
+def _columns(connection: Connection, target: Target, relation: Relation) -> dict[str, Found]:
+    """The columns that the database has, by name. Raises ContractError where there is no such table."""
+    schema, name = relation.schema, relation.table.name
+    tables = dict(
+        fetch(
+            connection,
+            "SELECT nspname, c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace "
+            "WHERE relname = %(table)s",
+            {"table": name},
+        )
+    )
+    if schema not in tables:
+        hint = f"; there is one in schema {', '.join(sorted(tables))}" if tables else ""
+        raise ContractError(
+            f"there is no table {name} in schema {schema}{hint}",
+            where=target.name,
+            expected=f'the table "{schema}"."{name}" that Prisma makes of schemas/app/schema.prisma',
+            next_step="check the database's name and ?schema= in DATABASE_URL; prisma migrate deploy makes the table",
+        )
+    rows = fetch(
+        connection,
+        "SELECT attname, format_type(atttypid, atttypmod), typtype, attnotnull OR c.relkind NOT IN ('r', 'p'), "
+        "  ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = atttypid ORDER BY enumsortorder) "
+        "FROM pg_attribute JOIN pg_type t ON t.oid = atttypid JOIN pg_class c ON c.oid = attrelid "
+        "WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        {"oid": tables[schema]},
+    )
+    return {column: Found(*rest) for column, *rest in rows}
+
+
 def check_instants(connection: Connection, target: Target, users: Sequence[str]) -> None:
     """Raise RowsInvalidError that names rows without an instant, NULL or infinity: no window holds them."""
-    rows = events.timeless(connection, target.schema, users, SHOWN + 1)
-    if rows:
-        more = " and more" if len(rows) > SHOWN else ""
-        some = ", ".join(f"{id_!r} ({stamp})" for id_, stamp in rows[:SHOWN]) + more
-        raise RowsInvalidError(
-            f"timestamp fails finite: {some}",
-            where=target.name,
-            expected="a timestamp that is an instant; these rows lie in no window and would be left out for ever",
-            next_step="correct or delete these rows in PostgreSQL, python -m commands.refresh, then dvc repro",
-        )
+    for relation in target.relations:
+        rows = without_instant(connection, relation, users, SHOWN + 1)
+        if rows:
+            more = " and more" if len(rows) > SHOWN else ""
+            some = ", ".join(f"{id_!r} ({stamp})" for id_, stamp in rows[:SHOWN]) + more
+            raise RowsInvalidError(
+                f"{relation.table.time} fails finite: {some}",
+                where=target.name,
+                expected="a timestamp that is an instant; these rows lie in no window and would be left out for ever",
+                next_step="correct or delete these rows in PostgreSQL, python -m commands.refresh, then dvc repro",
+            )
 
 
-def enum_notices(column: Column, labels: Sequence[str]) -> list[str]:
-    known = next(rule.args for rule in column.rules if rule.name == "isin")
-    unknown = [label for label in labels if label not in known]
-    gone = [label for label in known if label not in labels]
+def label_notices(column: Column, labels: Sequence[str]) -> list[str]:
+    unknown = [label for label in labels if label not in column.values]
+    gone = [label for label in column.values if label not in labels]
     notices = []
     if unknown:
         notices.append(
             f"{column.name}: values that only the database knows: {', '.join(unknown)}; a row with one fails validate"
         )
     if gone:
-        notices.append(f"{column.name}: values that only the contract knows: {', '.join(map(str, gone))}")
+        notices.append(f"{column.name}: values that only the contract knows: {', '.join(gone)}")
     return notices
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Literal
 
 from pipeline.core.errors import DataError, PipelineError, SourceError, TransientSourceError
-from schemas.contract import TABLE
-
-if TYPE_CHECKING:
-    from pipeline.postgres.target import Target
+from pipeline.postgres.target import Target
 
 # SQLSTATE: a connection that failed or broke (class 08), a conflict that a new attempt does not have (on a standby
 # also that with recovery), no connection left, and a server that goes down, crashed or comes up.
@@ -38,23 +35,26 @@ BROKEN = (
 POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could not import the requested snapshot")
 
 
-def explain(error: BaseException, target: Target, joining: bool = False, joined: bool = False) -> PipelineError:
-    """What PostgreSQL or libpq said, as a message for the user, without secrets.
+# On which connection it happened: one alone, one that was about to join the snapshot of another, or one that had.
+When = Literal["alone", "joining", "joined"]
 
-    `joining`: it happened when a further connection was to join the snapshot of the first; `joined`: on such a one.
-    """
+
+def explain(error: BaseException, target: Target, when: When = "alone") -> PipelineError:
+    """What PostgreSQL or libpq said, as a message for the user, without secrets."""
     lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
     said = "; ".join(lines[:2]) or type(error).__name__
     code = getattr(error, "pgcode", None)
     if code == "42501":
+        plain = ", ".join(f"{schema}.{table.name}" for schema, table in target.relations)
+        quoted = ", ".join(f'"{schema}"."{table.name}"' for schema, table in target.relations)
         return SourceError(
             f"the role may not read everything: {said}",
             where=target.name,
-            expected=f"SELECT on {target.schema}.{TABLE}, and no row-level security policy that hides rows",
-            next_step=f'GRANT SELECT ON "{target.schema}"."{TABLE}" TO the role (and BYPASSRLS if it has policies)',
+            expected=f"SELECT on {plain}, and no row-level security policy that hides rows",
+            next_step=f"GRANT SELECT ON {quoted} TO the role (and BYPASSRLS if it has policies)",
         )
     # A pgbouncer without a free place for another connection lets it wait and then closes it without a word.
-    full = joining and "closed the connection" in said
+    full = when == "joining" and "closed the connection" in said
     if full or any(words in str(error) for words in POOLED):
         # After the connection that exported it broke, the snapshot is gone, too; behind a pooler it never was there.
         kind = SourceError if "startup parameter" in str(error) else TransientSourceError
@@ -65,7 +65,7 @@ def explain(error: BaseException, target: Target, joining: bool = False, joined:
             "or whose pool is smaller, breaks this",
             next_step="the direct URL of the database in DATABASE_URL (what Prisma calls directUrl)",
         )
-    if joined and code == "55P03":
+    if when == "joined" and code == "55P03":
         return TransientSourceError(
             "a migration waits for the table, and the connections that read it would wait for the migration",
             where=target.name,

@@ -1,162 +1,191 @@
-"""PostgreSQL: one read-only snapshot of it, and work on several connections that share the snapshot."""
+"""Connections to PostgreSQL: one read-only transaction snapshot, and work on several connections that share it."""
 
 from __future__ import annotations
 
-import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
-from datetime import date
-from typing import Any, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL
 
-from pipeline.postgres.explain import explain
+from pipeline.postgres.explain import When, explain
+from pipeline.postgres.statements import fetch
 from pipeline.postgres.target import Target
-from schemas.contract import TABLE
-
-# Seconds between attempts to stop what still runs after a failure or a signal.
-CANCEL_EVERY = 0.05
-
-Lead = TypeVar("Lead")
-Result = TypeVar("Result")
-
 
 # Settings of the transaction, by SET LOCAL: they end with it, and a pooler passes them on where it refuses `options`.
 # A sort of one day's rows stays in memory up to about 60,000 rows. row_security off turns a policy that would hide
-# rows into an error.
-SESSION = {
+# rows into an error. With fewer extra_float_digits than 1 most floats arrive as others.
+SETTINGS = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "client_encoding": "UTF8",
+    "extra_float_digits": "1",
     "row_security": "off",
     "work_mem": "32MB",
     "jit": "off",
     "search_path": "pg_catalog",
 }
 
-
 # One connection idles in its transaction while others copy; a limit that a provider sets would end it.
 IDLE_LIMITS = ("idle_in_transaction_session_timeout", "transaction_timeout")
 SINCE_17 = {"transaction_timeout"}
 
-# Seconds that a connection which joined waits for a lock, whatever the params say. A migration that came meanwhile
-# waits for the first connection and is waited for by this one, in a circle that PostgreSQL does not see.
+# Seconds that a connection which joined a snapshot waits for a lock, whatever the params say. A migration that came
+# meanwhile waits for the first connection, and this one waits for the migration: a circle that PostgreSQL does not see.
 JOINED_LOCK_TIMEOUT = 1
 
 # What LOCK TABLE says of a foreign table or a materialized view, and of a table that is not there.
 NOT_LOCKABLE = ("42809", "42P01", "3F000")
 
+# Seconds between attempts to stop what still runs after a failure or a signal.
+CANCEL_EVERY = 0.05
 
-@contextmanager
-def snapshot(target: Target, shared: str | None = None) -> Iterator[Connection]:
-    """A connection in a REPEATABLE READ, READ ONLY transaction; `shared` joins the snapshot that another exported.
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+
+def connect(target: Target, join: str | None = None) -> Connection:
+    """A connection in a REPEATABLE READ, READ ONLY transaction. `join` names the snapshot of another that it shares.
 
     Raises SourceError for whatever PostgreSQL or the way to it refuses.
     """
-    joining = shared is not None
+    when: When = "joining" if join else "alone"
     try:
-        # Also psycopg2 has to know the encoding, which decodes names and messages.
-        with closing(psycopg2.connect(target.dsn, client_encoding="utf8")) as connection:
+        # psycopg2 has to know the encoding, too, because it decodes names and messages.
+        connection: Connection = psycopg2.connect(target.dsn, client_encoding="utf8")
+        try:
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             with connection.cursor() as cursor:
-                if shared is not None:
-                    cursor.execute(f"SET TRANSACTION SNAPSHOT '{shared}'")
-                    joining = False
-                patience = JOINED_LOCK_TIMEOUT if shared else target.settings.lock_timeout
+                if join:
+                    cursor.execute(f"SET TRANSACTION SNAPSHOT '{join}'")
+                    when = "joined"
+                patience = JOINED_LOCK_TIMEOUT if join else target.settings.lock_timeout
                 limits = {"statement_timeout": f"{target.settings.statement_timeout}s", "lock_timeout": f"{patience}s"}
                 known = [name for name in IDLE_LIMITS if connection.server_version >= 170000 or name not in SINCE_17]
-                # Whatever zone or date style the server, the role or the client has, it says so to no value. By SET,
+                # Whatever zone or date style the server, the role or the client has, no value depends on it. By SET,
                 # because a SELECT would take the snapshot.
-                settings = SESSION | limits | dict.fromkeys(known, "0")
+                settings = SETTINGS | limits | dict.fromkeys(known, "0")
                 cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items()))
-            yield connection
+        except BaseException:
+            connection.close()
+            raise
     except psycopg2.Error as error:
-        raise explain(error, target, joining, shared is not None) from None
+        raise explain(error, target, when) from None
+    return connection
+
+
+@contextmanager
+def explained(target: Target, when: When = "alone") -> Iterator[None]:
+    """Turn the errors of PostgreSQL into those of this project."""
+    try:
+        yield
+    except psycopg2.Error as error:
+        raise explain(error, target, when) from None
+
+
+@contextmanager
+def transaction(target: Target) -> Iterator[Connection]:
+    """A connection as `connect` makes it, for the length of the block. Raises SourceError."""
+    with closing(connect(target)) as connection, explained(target):
+        yield connection
 
 
 def lock(connection: Connection, target: Target) -> None:
-    """Take the lock that every reader takes, on the table and its partitions, before anything takes the snapshot.
+    """Lock first. A snapshot taken while TRUNCATE or ALTER TABLE runs sees neither the old nor the new rows.
 
-    Else a snapshot taken while TRUNCATE or ALTER TABLE held the table would find it empty once they commit, rows that
-    came with them being too new for it and those before gone. Nothing happens where there is no such table.
+    It is the lock that every reader takes, on each table and its partitions. A table that is not there, or that can't
+    be locked, is left out.
     """
-    table = SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(Identifier(target.schema, TABLE))
     with connection.cursor() as cursor:
-        cursor.execute("SAVEPOINT unlocked")
-        try:
-            cursor.execute(table)
-        except psycopg2.Error as error:
-            if error.pgcode not in NOT_LOCKABLE:
-                raise
-            cursor.execute("ROLLBACK TO SAVEPOINT unlocked")
-        cursor.execute("RELEASE SAVEPOINT unlocked")
+        for relation in target.relations:
+            cursor.execute("SAVEPOINT unlocked")
+            try:
+                cursor.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.identifier))
+            except psycopg2.Error as error:
+                if error.pgcode not in NOT_LOCKABLE:
+                    raise
+                cursor.execute("ROLLBACK TO SAVEPOINT unlocked")
+            cursor.execute("RELEASE SAVEPOINT unlocked")
 
 
-def fetch(
-    connection: Connection, statement: str | Composable, values: Mapping[str, object] | None = None
-) -> list[tuple[Any, ...]]:
-    """The rows that a statement answers with. Its %(name)s stand for `values`; without them a % is a %."""
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        return cursor.fetchall()
+class SharedSnapshot:
+    """One transaction snapshot for several connections: the first one, and one for each thread of a pool.
 
-
-def per_day(
-    target: Target,
-    days: Sequence[date],
-    workers: int,
-    first: Callable[[Connection], Lead],
-    work: Callable[[Connection, date], Result],
-) -> tuple[Lead, dict[date, Result]]:
-    """Run `first` on one connection, then `work` for each day on `workers` more, all in the same snapshot.
-
-    When one of them fails, the others are cancelled and its error is raised.
+    The main thread only waits, so a signal reaches it at once; libpq would hold it back.
     """
-    todo: queue.SimpleQueue[date] = queue.SimpleQueue()
-    for day in days:
-        todo.put(day)
-    results: dict[date, Result] = {}
-    stop = threading.Event()
-    running: list[Connection] = []
 
-    def worker(shared: str) -> None:
-        with snapshot(target, shared) as connection:
-            running.append(connection)
-            lock(connection, target)
-            while not stop.is_set():
-                try:
-                    day = todo.get_nowait()
-                except queue.Empty:
-                    return
-                results[day] = work(connection, day)
+    def __init__(self, target: Target, first: Connection, pool: Executor) -> None:
+        self._target, self._pool = target, pool
+        self._connections = [first]
+        self._own = threading.local()  # a thread's connection
+        self._alone = ThreadPoolExecutor(1)
+        self._futures: list[Future[Any]] = []
+        self._name = ""
 
-    def lead(connection: Connection) -> tuple[str, Lead]:
-        lock(connection, target)
-        return export_snapshot(connection), first(connection)
+    def share(self) -> None:
+        """Lock first, then take the snapshot that all connections read."""
+        self.run(lock, self._target)
+        self._name = str(self.run(fetch, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
 
-    with snapshot(target) as connection, ThreadPoolExecutor(workers + 1) as pool:
-        running.append(connection)
-        # The main thread only waits: a signal reaches it at once, while libpq would hold it back.
-        futures: list[Future[Any]] = [pool.submit(lead, connection)]
-        try:
-            shared, answer = futures[0].result()
-            futures += [pool.submit(worker, shared) for _ in range(min(workers, len(days)))]
-            # The first to fail is the one to report; the others then end with "canceled".
-            for future in as_completed(futures):
-                future.result()
-        finally:
-            stop.set()
-            # Again until they have ended: a cancel that arrives between two statements cancels nothing.
-            while wait(futures, timeout=CANCEL_EVERY).not_done:
-                for other in running:
-                    with suppress(psycopg2.Error):
-                        other.cancel()
-    return answer, results
+    def run(
+        self,
+        work: Callable[Concatenate[Connection, Arguments], Result],
+        *args: Arguments.args,
+        **more: Arguments.kwargs,
+    ) -> Result:
+        """What `work` returns, on the first connection."""
+        future = self._alone.submit(work, self._connections[0], *args, **more)
+        self._futures.append(future)
+        return future.result()
+
+    def map(self, work: Callable[[Connection, Task], Result], tasks: Sequence[Task]) -> Iterator[tuple[Task, Result]]:
+        """Each of `tasks` with what `work` returns for it, in their order, on the pool's connections.
+
+        The first that fails is raised at once.
+        """
+        futures = [self._pool.submit(self._work, work, task) for task in tasks]
+        self._futures += futures
+        running = set(futures)
+        for task, future in zip(tasks, futures, strict=True):
+            while not future.done():
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for other in ended:
+                    other.result()
+            yield task, future.result()
+
+    def _work(self, work: Callable[[Connection, Task], Result], task: Task) -> Result:
+        with explained(self._target, "joined"):
+            if not hasattr(self._own, "connection"):
+                self._own.connection = connect(self._target, self._name)
+                self._connections.append(self._own.connection)
+                lock(self._own.connection, self._target)
+            return work(self._own.connection, task)
+
+    def close(self) -> None:
+        """Stop what still runs, after a failure or a signal, and close all connections."""
+        for future in self._futures:
+            future.cancel()
+        # Again until they have ended: a cancel that arrives between two statements cancels nothing.
+        while wait(self._futures, timeout=CANCEL_EVERY).not_done:
+            for connection in list(self._connections):
+                with suppress(psycopg2.Error):
+                    connection.cancel()
+        self._alone.shutdown()
+        for connection in self._connections:
+            connection.close()
 
 
-def export_snapshot(connection: Connection) -> str:
-    return str(fetch(connection, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
+@contextmanager
+def shared_snapshot(target: Target, pool: Executor) -> Iterator[SharedSnapshot]:
+    """A snapshot of the tables that the threads of `pool` share. Locks the tables before the snapshot is taken.
+
+    Raises SourceError for whatever PostgreSQL or the way to it refuses.
+    """
+    with transaction(target) as first, closing(SharedSnapshot(target, first, pool)) as snapshot:
+        snapshot.share()
+        yield snapshot

@@ -1,4 +1,4 @@
-"""The database that is read: what libpq needs to reach it, and how a message names it."""
+"""The database that is read: what libpq needs to reach it, where its tables are, and how a message names it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,33 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from psycopg2.extensions import make_dsn
+from psycopg2.sql import Identifier
 
 from pipeline.core import params
+from schemas.table import Table
+
+# A password that is so short stands in half of all words.
+MIN_SECRET = 4
+
+
+class Relation(NamedTuple):
+    """A table of the contract where the database has it."""
+
+    schema: str
+    table: Table
+
+    @property
+    def identifier(self) -> Identifier:
+        return Identifier(self.schema, self.table.name)
 
 
 class Target(NamedTuple):
-    """What libpq connects to, the schema that holds the table, and how to name the place in a message."""
+    """What libpq connects to, the tables that are read there, and how to name the place in a message."""
 
     dsn: str  # holds the password
-    schema: str
+    relations: tuple[Relation, ...]
     name: str
-    embedded: bool
+    is_sample: bool
     secrets: tuple[str, ...]
     settings: params.Source
 
@@ -31,13 +47,16 @@ class Target(NamedTuple):
         return text
 
 
-def target(arguments: Mapping[str, str], schema: str, name: str, embedded: bool, settings: params.Source) -> Target:
-    password = arguments.get("password", "")
-    secrets = tuple({password, quote(password), quote(password, safe="")} - {""})
-    # One that is so short stands in half of all words.
-    secrets = tuple(secret for secret in secrets if len(secret) > 3)
+def dsn(arguments: Mapping[str, str]) -> str:
+    """libpq's arguments as one text. Nothing else says where to connect, not the environment either."""
     # What libpq takes from the environment would lead elsewhere than the URL says; "" is as good as unset, and final.
     for variable in ("PGSERVICE", "PGUSER", "PGDATABASE"):
         os.environ.pop(variable, None)
     place = {"host": "", "hostaddr": "", "port": "5432"} | dict(arguments)
-    return Target(make_dsn(**place), schema, name, embedded, secrets, settings)
+    return str(make_dsn(**place))
+
+
+def secrets(arguments: Mapping[str, str]) -> tuple[str, ...]:
+    """What no message may hold: the password, in every spelling."""
+    password = arguments.get("password", "")
+    return tuple({word for word in (password, quote(password), quote(password, safe="")) if len(word) >= MIN_SECRET})

@@ -17,16 +17,15 @@ from pathlib import Path
 
 import psycopg2
 
+from pipeline.core.paths import Paths
 from pipeline.sample import rows as sample
 from pipeline.sample import server as pgserver
-
-MIGRATION = Path("schemas/app/migration.sql")
 
 
 def _version() -> str:
     """Changes when the server, the tables or the rows of the sample do."""
     digest = hashlib.sha256(importlib.metadata.version(pgserver.WHEEL).encode())
-    for file in (MIGRATION, Path(sample.__file__)):
+    for file in (Paths().migration, Path(sample.__file__)):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -36,7 +35,7 @@ def fill(where: dict[str, str]) -> None:
     print("embedded PostgreSQL: making the sample database, once", file=sys.stderr)
     connection = psycopg2.connect(" ".join(f"{name}='{value}'" for name, value in where.items()))
     with connection, connection.cursor() as cursor:
-        cursor.execute(MIGRATION.read_text(encoding="utf-8"))
+        cursor.execute(Paths().migration.read_text(encoding="utf-8"))
         cursor.copy_expert("COPY context_metadata FROM STDIN", _file(sample.context_metadata_rows()))
         cursor.copy_expert("COPY behavioral_events FROM STDIN", _file(sample.event_rows()))
     connection.autocommit = True

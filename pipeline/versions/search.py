@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.progress import Progress
-from pipeline.files import pseudonyms as pseudonym
-from pipeline.files.layout import literal
+from pipeline.files import pseudonyms
+from pipeline.files.sql import literal, parquet, quoted
 from pipeline.versions import store
+from schemas.tables import TABLES
 
 # Folders of the workspace that may hold rows or ids: outputs and reports, and DVC's copies for experiments.
 WORKSPACE = ("data", ".dvc/tmp/exps")
@@ -27,7 +28,7 @@ SCRATCH = ("data/reports/validation_failures.csv", ".dvc/tmp/exps/cache/")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Holder:
     """A file that holds the user: in which places, and how many rows in it."""
 
     rows: int
@@ -35,10 +36,12 @@ class Finding:
 
 
 def names_of(user: str) -> list[str]:
-    """What stands for the user: the id and, where the key is known, the pseudonym in exports."""
-    if os.environ.get(pseudonym.KEY):
-        return [user, pseudonym.pseudonym(pseudonym.key(), "userId", user)]
-    print(f"erase: notice: {pseudonym.KEY} is not set; in exports with pseudonyms the user is not looked for")
+    """What stands for the user: the id and, where the key is known, the pseudonyms in exports."""
+    if os.environ.get(pseudonyms.KEY):
+        key = pseudonyms.key()
+        kinds = {c.pseudonym for table in TABLES for c in table.columns if c.name == table.user and c.pseudonym}
+        return [user, *(pseudonyms.pseudonym(key, kind, user) for kind in sorted(kinds))]
+    print(f"erase: notice: {pseudonyms.KEY} is not set; in exports with pseudonyms the user is not looked for")
     return [user]
 
 
@@ -47,16 +50,16 @@ def holds(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> 
     if not file.stat().st_size:
         return None
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        parquet, database = content[:4] == b"PAR1", content[8:12] == b"DUCK"
+        is_parquet, is_database = content[:4] == b"PAR1", content[8:12] == b"DUCK"
         plain = any(content.find(name.encode()) >= 0 for name in names)
     rows = 0
-    if parquet:
-        rows = _rows(duck, f"read_parquet({literal(str(file))}, hive_partitioning = false)", names)
-    elif database:
+    if is_parquet:
+        rows = _rows(duck, parquet([file]), names)
+    elif is_database:
         duck.execute(f"ATTACH {literal(str(file))} AS held (READ_ONLY)")
         try:
             tables = duck.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'held'")
-            relations = [f"held.{_quoted(schema)}.{_quoted(name)}" for schema, name in tables.fetchall()]
+            relations = [f"held.{quoted(schema)}.{quoted(name)}" for schema, name in tables.fetchall()]
             rows = sum(_rows(duck, relation, names) for relation in relations)
         finally:  # or a damaged one would stand in the way of the next
             duck.execute("DETACH held")
@@ -65,14 +68,10 @@ def holds(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> 
 
 def _rows(duck: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) -> int:
     described = duck.execute(f"DESCRIBE FROM {relation}").fetchall()
-    texts = [_quoted(name) for name, kind, *_ in described if kind in ("VARCHAR", "JSON")]
+    texts = [quoted(name) for name, kind, *_ in described if kind in ("VARCHAR", "JSON")]
     where = " OR ".join(f"contains({text}::VARCHAR, ${n + 1})" for text in texts for n in range(len(names)))
     found = duck.execute(f"SELECT count(*) FROM {relation} WHERE {where}", names).fetchone() if where else None
     return found[0] if found else 0
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def duck() -> duckdb.DuckDBPyConnection:
@@ -85,28 +84,28 @@ def under_other_key(file: Path) -> bool:
         if opened.read(4) != b"PAR1":
             return False
     metadata = pq.read_metadata(file)
-    made = (metadata.metadata or {}).get(b"pipeline.pseudonyms", b"none").decode()
-    known = {"none", pseudonym.fingerprint(pseudonym.key()) if os.environ.get(pseudonym.KEY) else "none"}
+    made = (metadata.metadata or {}).get(pseudonyms.FACT.encode(), b"none").decode()
+    known = {"none", pseudonyms.fingerprint(pseudonyms.key()) if os.environ.get(pseudonyms.KEY) else "none"}
     return metadata.num_rows > 0 and made not in known
 
 
 @dataclass(frozen=True)
-class Look:
+class Search:
     """What a search of all places found: the files that hold the user, by their keys, and what it can't tell."""
 
-    found: Mapping[str, Finding]
-    looked: Mapping[str, int]  # files by place
+    found: Mapping[str, Holder]
+    searched: Mapping[str, int]  # files by place
     other_key: int  # files with pseudonyms of other keys, among which the user can't be found
     damaged: Sequence[str]  # files that can't be read
 
 
-def look(places: list[store.Place], names: Sequence[str]) -> Look:
+def search(places: list[store.Place], names: Sequence[str]) -> Search:
     """Search every file of the places; one that several hold is read once, from the cache if it is there."""
     where: dict[str, dict[str, str]] = defaultdict(dict)
-    looked = {}
+    searched = {}
     for place in places:
         files = place.files()
-        looked[place.name] = len(files)
+        searched[place.name] = len(files)
         for file in files:
             where[file.removeprefix(place.root)][place.name] = file
     found, hidden = {}, 0
@@ -119,12 +118,12 @@ def look(places: list[store.Place], names: Sequence[str]) -> Look:
                     rows = holds(connection, opened, names)
                     hidden += under_other_key(opened)
                     if rows is not None:
-                        found[key] = Finding(rows, holders)
+                        found[key] = Holder(rows, holders)
                     break
             else:  # where another place has it whole, a damaged one is known by that
                 damaged += holders.values()
             progress.add(1)
-    return Look(found, looked, hidden, damaged)
+    return Search(found, searched, hidden, damaged)
 
 
 def in_workspace(names: Sequence[str]) -> list[str]:

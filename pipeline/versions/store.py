@@ -85,7 +85,7 @@ def cache(repo: Repo) -> Place:
 def remote(repo: Repo, name: str | None = None) -> Place:
     """The remote of this name, or the default one. Raises PipelineError when it is not configured."""
     try:
-        odb = repo.cloud.get_remote_odb(name, "look")
+        odb = repo.cloud.get_remote_odb(name, "search")
     except (NoRemoteError, DvcException) as error:
         raise PipelineError(
             "no remote is configured" if isinstance(error, NoRemoteError) else " ".join(str(error).split()),

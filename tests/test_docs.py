@@ -12,12 +12,16 @@ import yaml
 
 from pipeline.core import errors
 from pipeline.core.errors import PipelineError
-from schemas.contract import markdown_table
-from tests.conftest import ROOT, Clone
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from schemas.table import markdown
+from tests.helpers import ROOT, Clone
 
 pytestmark = pytest.mark.xdist_group("clones")
 
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -26,7 +30,7 @@ def blocks(language: str) -> list[str]:
 
 
 def test_the_column_table_is_made_from_the_contract() -> None:
-    assert markdown_table() in README
+    assert markdown(BEHAVIORAL_EVENTS) in README
 
 
 def test_the_params_table_has_every_key_with_its_default() -> None:
@@ -74,7 +78,7 @@ def test_paths_of_the_layout_exist() -> None:
 
 
 def test_what_make_repro_prints_at_the_end_is_what_the_readme_shows(reproduced: Clone) -> None:
-    printed = reproduced.run("python", "-m", "commands.summary").stdout
+    printed = reproduced.run("python", "-m", "commands.summary", COLUMNS="110").stdout
     shown = next(block for block in blocks("console") if "ready to query" in block)
     for line in printed.splitlines():
         if not line.startswith("  times"):
@@ -108,7 +112,7 @@ def test_the_effect_is_found_again(reproduced: Clone) -> None:
 
 
 def test_commands_of_experiments_are_tested() -> None:
-    tested = (ROOT / "tests/test_pipeline.py").read_text(encoding="utf-8")
+    tested = (ROOT / "tests/test_experiments.py").read_text(encoding="utf-8")
     for flag in ("--temp", "extract.days=30", "extract.user_id=", '"metrics", "diff"', '"exp", "show"'):
         assert flag in tested
 

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import DataError
 from pipeline.postgres.copy import Decoder, decode
-from tests.conftest import Database
+from tests.helpers import Database
 
 TEXTS = pa.schema([("a", pa.string()), ("b", pa.string())])
+
+
 # Whatever PostgreSQL can store in text: every Unicode scalar value but NUL. Twice as often what has a meaning here.
 texts = st.text(
     st.one_of(st.sampled_from("\\\t\n\r\b\f\v\"',Nn.\ufeff"), st.characters(codec="utf-8", exclude_characters="\0"))

@@ -9,9 +9,11 @@ import pytest
 from pipeline import source
 from pipeline.core import params
 from pipeline.core.errors import ParamsError
-from pipeline.postgres import session as postgres
+from pipeline.postgres.session import transaction
+from pipeline.postgres.statements import fetch
 from pipeline.postgres.url import database_url, parse_url
-from tests.conftest import ROOT, Database
+from schemas.tables import TABLES
+from tests.helpers import ROOT, Database
 
 
 @pytest.mark.parametrize(
@@ -80,13 +82,13 @@ def test_only_the_url_says_where_to_connect(
     db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As in Prisma: not the variables of libpq, and of the arguments only the folder of a socket."""
-    wish = params.load(ROOT / "params.yaml").source
+    settings = params.load(ROOT / "params.yaml").source
     with monkeypatch.context() as environment:
         for name, value in {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGSERVICE": "x", "PGUSER": "x"}.items():
             environment.setenv(name, value)
         environment.setenv("DATABASE_URL", db.url(port="1", dbname="x", service="x"))
-        with source.connect(wish) as target, postgres.snapshot(target) as connection:
-            assert postgres.fetch(connection, "SELECT current_database(), current_user") == [(db.name, "postgres")]
+        with source.connect(settings, TABLES) as target, transaction(target) as connection:
+            assert fetch(connection, "SELECT current_database(), current_user") == [(db.name, "postgres")]
             assert f"{db.where['host']}:{db.where['port']}" in target.name
     assert "not used: dbname, port, service" in capsys.readouterr().err
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import ROOT, Clone
+from tests.helpers import ROOT, Clone
 
 QUERIES = sorted((ROOT / "queries").glob("*.sql"))
+
 
 pytestmark = pytest.mark.xdist_group("clones")
 
@@ -60,7 +61,7 @@ def test_a_query_that_can_not_be_run(reproduced: Clone, argument: str, said: str
 def test_queries_before_the_first_run_say_what_to_do(reproduced: Clone, tmp_path: Path) -> None:
     for folder in ("commands", "pipeline", "schemas"):
         (tmp_path / folder).symlink_to(ROOT / folder)
-    code = "from commands import query; import pathlib; query.connect(pathlib.Path('.'))"
+    code = "from commands import query; from pipeline.core.paths import Paths; query.connect(Paths())"
     failed = subprocess.run(
         ["python", "-c", code], cwd=tmp_path, env=reproduced.env, capture_output=True, text=True, check=False
     )
@@ -72,6 +73,6 @@ def test_a_file_less_under_the_view_is_an_error_and_no_shorter_answer(clone: Clo
     next(clone.path.glob("data/export/*/*/*.parquet")).unlink()
     failed = clone.run("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events", ok=False)
     assert failed.returncode == 6
-    assert "data/export is not what export wrote" in failed.stderr
+    assert "data/export/behavioral_events is not what export wrote" in failed.stderr
     clone.run("dvc", "repro")
     clone.run("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events")

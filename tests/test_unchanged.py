@@ -1,7 +1,8 @@
-"""A day is hashed again unless its rows are the same for sure: a refresh with the note equals one without."""
+"""A day is hashed again unless its rows are the same for sure: a refresh with the cache equals one without."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 import pytest
@@ -17,61 +19,36 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.core import watermark
-from pipeline.postgres import statements as events
-from pipeline.postgres import unchanged as horizon
+from pipeline.postgres import unchanged
 from pipeline.sample import server as pgserver
-from tests.conftest import ROOT, UNTIL, USER_A, Database, Work, event
+from tests.helpers import ROOT, TABLE, UNTIL, USER_A, Database, Project, event
 
 DAYS = [UNTIL - timedelta(days=n) for n in (3, 2, 1)]
 
 
-@pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[date]:
-    """The days that PostgreSQL hashed; clear it to begin anew."""
-    found: list[date] = []
-    digest = events.day_digest
-
-    def noted(connection: object, schema: str, day: date, encoding: str) -> tuple[int, str]:
-        found.append(day)
-        return digest(connection, schema, day, encoding)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(events, "day_digest", noted)
-    return found
+def is_true(project: Project) -> None:
+    """What is pinned is what a refresh without the cache finds."""
+    mine, pins = project.paths.watermark.read_bytes(), watermark.load(project.paths.watermark)
+    saved = project.paths.verified("refresh").read_bytes()
+    project.paths.verified("refresh").unlink()
+    project.refresh(pins.until, len(pins.tables[TABLE]))
+    assert project.paths.watermark.read_bytes() == mine
+    project.paths.verified("refresh").write_bytes(saved)
 
 
-@pytest.fixture
-def three(db: Database, work: Work) -> Work:
-    """Three days with two rows each, of one transaction each, looked at once."""
-    for day in DAYS:
-        db.insert(event(timestamp=f"{day} 10:00:00"), event(timestamp=f"{day} 11:00:00"))
-    work.set(extract__days=3)
-    work.refresh()
-    return work
-
-
-def is_true(work: Work) -> None:
-    """What is pinned is what a look without the note finds."""
-    mine, pins = work.watermark.read_bytes(), watermark.load(work.watermark)
-    note = work.looked.read_bytes()
-    work.looked.unlink()
-    work.refresh(pins.until, len(pins.days))
-    assert work.watermark.read_bytes() == mine
-    work.looked.write_bytes(note)
-
-
-def test_only_days_with_newer_rows_are_hashed(db: Database, three: Work, hashed: list[date]) -> None:
-    three.refresh()
+def test_only_days_with_newer_rows_are_hashed(db: Database, three_days_pinned: Project, hashed: list[date]) -> None:
+    three_days_pinned.refresh()
     assert hashed == []
     db.run(f"UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp = '{DAYS[1]} 10:00:00'")
-    three.refresh()
+    three_days_pinned.refresh()
     assert hashed == [DAYS[1]]
-    is_true(three)
+    is_true(three_days_pinned)
     hashed.clear()
     db.run(f"DELETE FROM behavioral_events WHERE timestamp = '{DAYS[0]} 10:00:00'")
     db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
-    three.refresh(UNTIL + timedelta(days=1), days=4)
+    three_days_pinned.refresh(UNTIL + timedelta(days=1), days=4)
     assert sorted(hashed) == [DAYS[0], UNTIL]
-    is_true(three)
+    is_true(three_days_pinned)
 
 
 # What changes rows of a day without a newer row in it, or the other way round.
@@ -93,13 +70,13 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_rows_is_noticed(db: Database, three: Work, change: str) -> None:
+def test_what_changes_rows_is_noticed(db: Database, three_days_pinned: Project, change: str) -> None:
     db.run('UPDATE behavioral_events SET "dayOfWeek" = 1, "timeOfDay" = 2')
-    three.refresh()
+    three_days_pinned.refresh()
     for statement in CHANGES[change].format(*DAYS).split("; "):
         db.run(statement)
-    three.refresh()
-    is_true(three)
+    three_days_pinned.refresh()
+    is_true(three_days_pinned)
 
 
 def other_table(db: Database, name: str = "other") -> None:
@@ -108,22 +85,24 @@ def other_table(db: Database, name: str = "other") -> None:
     db.run(f'UPDATE {name} SET "timeOfDay" = 5')
 
 
-def test_another_table_with_older_rows(db: Database, work: Work, hashed: list[date]) -> None:
+def test_another_table_with_older_rows(db: Database, project: Project, hashed: list[date]) -> None:
     """Exchanged for one whose rows are older than the look, as many each day."""
     for day in DAYS:
         db.insert(event(timestamp=f"{day} 10:00:00"))
     other_table(db)
-    work.set(extract__days=3)
-    work.refresh()
+    project.set(extract__days=3)
+    project.refresh()
     hashed.clear()
     db.run("ALTER TABLE behavioral_events RENAME TO old; ALTER TABLE other RENAME TO behavioral_events")
-    work.refresh()
+    project.refresh()
     assert sorted(hashed) == DAYS
-    is_true(work)
+    is_true(project)
 
 
 @pytest.mark.parametrize("kind", ["partitioned", "inherited"])
-def test_another_part_of_the_table_with_older_rows(db: Database, work: Work, hashed: list[date], kind: str) -> None:
+def test_another_part_of_the_table_with_older_rows(
+    db: Database, project: Project, hashed: list[date], kind: str
+) -> None:
     for day in DAYS:
         db.insert(event(timestamp=f"{day} 10:00:00"))
     other_table(db, "one")
@@ -142,59 +121,61 @@ def test_another_part_of_the_table_with_older_rows(db: Database, work: Work, has
         attach = "ALTER TABLE {} INHERIT behavioral_events"
         detach = "ALTER TABLE {} NO INHERIT behavioral_events"
     db.run(attach.format("one"))
-    work.set(extract__days=3)
-    work.refresh()
+    project.set(extract__days=3)
+    project.refresh()
     hashed.clear()
-    work.refresh()
+    project.refresh()
     assert hashed == []  # it is a table of which something can be said
     db.run(detach.format("one"))
     db.run(attach.format("two"))
-    work.refresh()
+    project.refresh()
     assert sorted(hashed) == DAYS
-    is_true(work)
+    is_true(project)
 
 
-def test_of_a_view_nothing_is_said(db: Database, three: Work, hashed: list[date]) -> None:
+def test_of_a_view_nothing_is_said(db: Database, three_days_pinned: Project, hashed: list[date]) -> None:
     db.run("ALTER TABLE behavioral_events RENAME TO old; CREATE VIEW behavioral_events AS SELECT * FROM old")
     for _ in range(2):
         hashed.clear()
-        three.refresh()
+        three_days_pinned.refresh()
         assert sorted(hashed) == DAYS
 
 
 def test_of_a_table_whose_rows_are_elsewhere_nothing_is_said(
-    three: Work, hashed: list[date], monkeypatch: pytest.MonkeyPatch
+    three_days_pinned: Project, hashed: list[date], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any extension stands for those that keep rows elsewhere, which are not here."""
-    monkeypatch.setattr(horizon, "ELSEWHERE", ("plpgsql",))
-    three.refresh()
+    monkeypatch.setattr(unchanged, "ELSEWHERE", ("plpgsql",))
+    three_days_pinned.refresh()
     assert sorted(hashed) == DAYS
 
 
 def test_a_role_that_may_not_see_the_statistics(
-    db: Database, three: Work, hashed: list[date], monkeypatch: pytest.MonkeyPatch
+    db: Database, three_days_pinned: Project, hashed: list[date], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     role = f"narrow_{db.name}"
     db.run(f"REVOKE SELECT ON pg_stat_bgwriter FROM PUBLIC; CREATE ROLE {role} LOGIN")
     db.run(f"GRANT SELECT ON behavioral_events TO {role}")
     monkeypatch.setenv("DATABASE_URL", db.url(role))
-    before = three.watermark.read_bytes()
-    three.refresh()
+    before = three_days_pinned.paths.watermark.read_bytes()
+    three_days_pinned.refresh()
     assert sorted(hashed) == DAYS
-    assert three.watermark.read_bytes() == before
+    assert three_days_pinned.paths.watermark.read_bytes() == before
 
 
-def test_a_generated_column_is_not_told_by_its_row(db: Database, three: Work, hashed: list[date]) -> None:
+def test_a_generated_column_is_not_told_by_its_row(
+    db: Database, three_days_pinned: Project, hashed: list[date]
+) -> None:
     db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"')
     db.run('ALTER TABLE behavioral_events ADD COLUMN "timeOfDay" integer GENERATED ALWAYS AS ("dayOfWeek") VIRTUAL')
     for _ in range(2):
         hashed.clear()
-        three.refresh()
+        three_days_pinned.refresh()
         assert sorted(hashed) == DAYS
 
 
 @pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK", "ROLLBACK TO inner_; COMMIT"])
-def test_a_transaction_that_was_open_during_the_look(db: Database, three: Work, ending: str) -> None:
+def test_a_transaction_that_was_open_during_the_look(db: Database, three_days_pinned: Project, ending: str) -> None:
     """Also when others began and ended after it, so that its number is far below the newest."""
     with closing(db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -207,44 +188,52 @@ def test_a_transaction_that_was_open_during_the_look(db: Database, three: Work, 
         )
         for _ in range(5):
             db.insert(event(timestamp=f"{DAYS[2]} 12:00:00"))
-        three.refresh()
-        is_true(three)
+        three_days_pinned.refresh()
+        is_true(three_days_pinned)
         for statement in ending.split("; "):
             cursor.execute(statement)
-    three.refresh()
-    is_true(three)
+    three_days_pinned.refresh()
+    is_true(three_days_pinned)
+
+
+def saved_days(content: dict[str, Any]) -> dict[str, Any]:
+    return content["tables"][0]["days"]
+
+
+def all_days(content: dict[str, Any], key: str, change: Callable[[int], object]) -> str:
+    for day in saved_days(content).values():
+        day[key] = change(day[key])
+    return json.dumps(content)
 
 
 @pytest.mark.parametrize(
-    "note",
-    ["", "[]", '{"rules": 1, "days": {}}', "days of another kind", "a horizon that is to come", "a horizon long ago"],
+    "damage",
+    [
+        pytest.param(lambda content: "", id="empty"),
+        pytest.param(lambda content: "[]", id="a list"),
+        pytest.param(lambda content: '{"tables": 1}', id="no tables"),
+        pytest.param(lambda content: all_days(content, "rows", str), id="values of another type"),
+        pytest.param(lambda content: all_days(content, "digest", lambda _: "x"), id="no digest"),
+        pytest.param(lambda content: all_days(content, "xmin", lambda n: n + 10**6), id="a snapshot that is to come"),
+        pytest.param(
+            lambda content: all_days(content, "xmin", lambda n: n - unchanged.MAX_TRANSACTIONS), id="one of long ago"
+        ),
+    ],
 )
-def test_a_note_that_says_nothing(three: Work, hashed: list[date], note: str) -> None:
-    text = three.looked.read_text()
-    found = horizon_of(text)
-    if note == "days of another kind":
-        note = text.replace(f'"{found} 2 ', '"2 ')
-    elif note == "a horizon that is to come":
-        note = text.replace(f'"{found} ', f'"{found + 10**6} ')
-    elif note == "a horizon long ago":
-        note = text.replace(f'"{found} ', f'"{found - horizon.MAX_TRANSACTIONS} ')
-    assert note != text
+def test_a_cache_that_says_nothing(
+    three_days_pinned: Project, hashed: list[date], damage: Callable[[dict[str, Any]], str]
+) -> None:
+    file = three_days_pinned.paths.verified("refresh")
+    before = file.read_text()
     hashed.clear()
-    three.looked.write_text(note)
-    three.refresh()
+    file.write_text(damage(json.loads(before)))
+    assert file.read_text() != before
+    three_days_pinned.refresh()
     assert sorted(hashed) == DAYS
 
 
-def horizon_of(note: str) -> int:
-    return int(note.split(f'"{DAYS[0]}": "')[1].split()[0])
-
-
-def test_full_looks_at_every_day(three: Work, hashed: list[date], monkeypatch: pytest.MonkeyPatch) -> None:
-    from commands import refresh
-
-    monkeypatch.chdir(three.root)
-    monkeypatch.setattr("sys.argv", ["refresh", "--until", str(UNTIL), "--full"])
-    refresh.main()
+def test_full_hashes_every_day(three_days_pinned: Project, hashed: list[date]) -> None:
+    three_days_pinned.refresh(full=True)
     assert sorted(hashed) == DAYS
 
 
@@ -274,13 +263,13 @@ def some(chance: random.Random) -> str:
     rounds=st.lists(st.lists(st.sampled_from([*STEPS, "open", "close"]), max_size=4), min_size=1, max_size=5),
     seed=st.integers(0, 2**32),
 )
-def test_any_history(db: Database, work: Work, rounds: list[list[str]], seed: int) -> None:
+def test_any_history(db: Database, project: Project, rounds: list[list[str]], seed: int) -> None:
     """Transactions stay open over any number of looks, then end either way."""
     chance = random.Random(seed)
     db.run("TRUNCATE behavioral_events")
     db.insert(*(event(timestamp=f"{day} 10:00:00") for day in DAYS for _ in range(3)))
-    work.set(extract__days=3)
-    work.refresh()
+    project.set(extract__days=3)
+    project.refresh()
     held: list[psycopg2.extensions.connection] = []
     try:
         for steps in rounds:
@@ -296,8 +285,8 @@ def test_any_history(db: Database, work: Work, rounds: list[list[str]], seed: in
                     connection.close()
                 elif name in STEPS and not (name == "vacuum" and held):  # it would wait for them
                     db.run(STEPS[name](chance))
-            work.refresh()
-            is_true(work)
+            project.refresh()
+            is_true(project)
     finally:
         for connection in held:
             connection.close()
@@ -317,15 +306,15 @@ def own(scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Path, 
 
 @pytest.mark.parametrize("how", ["restart", "crash"])
 def test_after_a_restart_or_a_crash_every_day_is_hashed(
-    own: tuple[Path, Database], work: Work, hashed: list[date], how: str
+    own: tuple[Path, Database], project: Project, hashed: list[date], how: str
 ) -> None:
     """After which numbers of transactions may have been given again."""
     home, db = own
     db.insert(*(event(timestamp=f"{day} 10:00:00") for day in DAYS))
-    work.set(extract__days=3)
+    project.set(extract__days=3)
     for _ in range(2):
         hashed.clear()
-        work.refresh()
+        project.refresh()
     assert hashed == []
     started = db.run("SELECT pg_postmaster_start_time()")
     if how == "restart":
@@ -337,7 +326,7 @@ def test_after_a_restart_or_a_crash_every_day_is_hashed(
             os.kill(connection.info.backend_pid, signal.SIGKILL)
         wait_for(db)
         assert db.run("SELECT pg_postmaster_start_time()") == started
-    work.refresh()
+    project.refresh()
     assert sorted(hashed) == DAYS
 
 

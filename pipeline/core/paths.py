@@ -1,0 +1,97 @@
+"""Where everything is. The one place that knows a path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files and folders of a project at `root`. Relative where `root` is."""
+
+    root: Path = Path()
+
+    @property
+    def params(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def watermark(self) -> Path:
+        return self.root / "watermark.yaml"
+
+    @property
+    def pipeline(self) -> Path:
+        return self.root / "dvc.yaml"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "dvc.lock"
+
+    @property
+    def queries(self) -> Path:
+        return self.root / "queries"
+
+    @property
+    def migration(self) -> Path:
+        """The SQL that Prisma makes of the app's schema."""
+        return self.root / "schemas" / "app" / "migration.sql"
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def raw(self) -> Path:
+        """What PostgreSQL held: a folder for each table, in it a file for each day."""
+        return self.data / "raw"
+
+    @property
+    def quarantine(self) -> Path:
+        """Rows that break the contract: a file for each table."""
+        return self.data / "quarantine"
+
+    @property
+    def export(self) -> Path:
+        """What is published: a folder for each table, in it a file for each day."""
+        return self.data / "export"
+
+    @property
+    def database(self) -> Path:
+        return self.data / "analytics.duckdb"
+
+    @property
+    def reports(self) -> Path:
+        return self.data / "reports"
+
+    @property
+    def extract_report(self) -> Path:
+        return self.reports / "extract.json"
+
+    @property
+    def validation_report(self) -> Path:
+        return self.reports / "validation.json"
+
+    @property
+    def quality_report(self) -> Path:
+        return self.reports / "quality.json"
+
+    @property
+    def load_report(self) -> Path:
+        return self.reports / "load.json"
+
+    @property
+    def failures(self) -> Path:
+        """Failing cells with their values. They stay on this machine."""
+        return self.reports / "validation_failures.csv"
+
+    def verified(self, name: str) -> Path:
+        """What `name` verified on this machine before: a cache that may be lost."""
+        return self.data / ".verified" / f"{name}.json"
+
+    def time(self, stage: str) -> Path:
+        """How long the stage's last run took on this machine, in seconds."""
+        return self.data / ".times" / stage
+
+    def quarantined(self, table: str) -> Path:
+        return self.quarantine / f"{table}.parquet"

@@ -1,0 +1,67 @@
+"""The rules of a table put to some of its days."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow
+
+from pipeline.checks.chunks import Piece, ahead, chunks
+from pipeline.checks.findings import Findings
+from pipeline.core import progress
+from pipeline.files.layout import day_path
+from pipeline.files.writer import DayWriter
+from schemas.rules import Settings
+from schemas.table import Table
+
+# What is added to a quarantined row: its raw file and where it stands there, counted from 0, and why it is here.
+QUARANTINE_FIELDS = [
+    pyarrow.field("event_date", pyarrow.date32()),
+    pyarrow.field("row_number", pyarrow.int64()),
+    pyarrow.field("failed_checks", pyarrow.string()),
+]
+
+
+class CheckTask(NamedTuple):
+    """Days to check, oldest first, whose files are in `folder`. Failing rows go to the file `quarantine`."""
+
+    table: Table
+    folder: Path
+    days: tuple[date, ...]
+    settings: Settings
+    duplicates: Mapping[str, Collection[object]]  # values that stand on more than one row of the window, by column
+    findings: Findings  # empty
+    batch_size: int
+    quarantine: Path
+
+
+def check_days(task: CheckTask) -> Findings:
+    """What the checks find. The quarantine file is made in any case."""
+    from pipeline.checks.batches import all_checks, check_chunk  # pandas and Pandera: half a second
+
+    table, findings = task.table, task.findings
+    checks = all_checks(table, task.settings, task.duplicates)
+    findings.counts = {(check.column, check.name): 0 for check in checks.each}
+    files = {day: day_path(task.folder, day) for day in task.days}
+    with DayWriter(task.quarantine, quarantine_schema(table), table.distinct) as writer:
+        for pieces in ahead(chunks(files, table.arrow_schema("raw"), task.batch_size)):
+            reasons = check_chunk(pieces, checks, findings)
+            for piece, why in zip(pieces, reasons, strict=False):
+                writer.write(_quarantined(table, piece, why))
+            progress.add(sum(piece.batch.num_rows for piece in pieces))
+    return findings
+
+
+def quarantine_schema(table: Table) -> pyarrow.Schema:
+    return pyarrow.schema([*table.arrow_schema("raw"), *QUARANTINE_FIELDS])
+
+
+def _quarantined(table: Table, piece: Piece, reasons: pyarrow.Array) -> pyarrow.RecordBatch:
+    """The failing rows of a piece, whole, with their place in the raw file and the reason."""
+    rows = piece.batch.num_rows
+    where = [pyarrow.repeat(piece.day, rows), pyarrow.array(range(piece.offset, piece.offset + rows), pyarrow.int64())]
+    batch = pyarrow.RecordBatch.from_arrays([*piece.batch.columns, *where, reasons], schema=quarantine_schema(table))
+    return batch.filter(reasons.is_valid())

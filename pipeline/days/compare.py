@@ -1,0 +1,115 @@
+"""The rows of some days of a table, in the files and in DuckDB."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from pipeline.files.layout import day_path
+from pipeline.files.sql import literal, parquet, quoted
+from schemas.table import Table
+
+# Leaves room for the process itself within the 350 MB that a stage may use.
+MEMORY_LIMIT = "192MB"
+
+
+class CompareTask(NamedTuple):
+    """Days to compare: the files below the folders of `table`, what is in quarantine, and what `database` answers."""
+
+    table: Table
+    days: tuple[date, ...]
+    raw: Path
+    quarantine: Path
+    export: Path
+    database: Path
+    columns: tuple[str, ...]  # whose content can be compared: not those with pseudonyms
+
+
+class Compared(NamedTuple):
+    """Rows by day in each place, the days on which the rows are as many, but not the same, and all rows of DuckDB.
+
+    Those in quarantine are of all days.
+    """
+
+    raw: dict[str, int]
+    quarantine: dict[str, int]
+    export: dict[str, int]
+    duckdb: dict[str, int]
+    other_content: list[str]
+    total: int
+
+
+def compare_days(task: CompareTask) -> Compared:
+    """Count the rows in all places; where they are as many, compare a checksum of their content."""
+    config: dict[str, str | bool | int | float | list[str]]
+    config = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(task.database.parent)}
+    with duckdb.connect(config=config) as connection:
+        connection.execute("SET parquet_metadata_cache = true")  # footers are read more than once
+        connection.execute(f"ATTACH {literal(str(task.database))} AS analytics (READ_ONLY)")
+        table = f"analytics.{quoted(task.table.name)}"
+        quarantine = parquet([task.quarantine])
+        raw, export = ([day_path(folder, day) for day in task.days] for folder in (task.raw, task.export))
+        return Compared(
+            raw=_by_file(connection, task, raw),
+            quarantine=_by_day(connection, task, quarantine, "true"),
+            export=_by_file(connection, task, export),
+            duckdb=_by_day(connection, task, table, _window(task)) if task.days else {},
+            other_content=_other_content(connection, task, parquet(raw), quarantine, table) if task.days else [],
+            total=connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0],
+        )
+
+
+def _window(task: CompareTask) -> str:
+    """From the first to the last day, as a condition by which DuckDB skips the row groups of other days."""
+    time, begin, end = quoted(task.table.time), min(task.days), max(task.days) + timedelta(days=1)
+    return f"{time} >= DATE '{begin}' AND {time} < DATE '{end}'"
+
+
+def _day(task: CompareTask) -> str:
+    return f"{quoted(task.table.time)}::DATE::VARCHAR"
+
+
+def _by_day(connection: duckdb.DuckDBPyConnection, task: CompareTask, rows: str, where: str) -> dict[str, int]:
+    found = connection.execute(f"SELECT {_day(task)}, count(*) FROM {rows} WHERE {where} GROUP BY 1 ORDER BY 1")
+    wanted = {str(day) for day in task.days}
+    return {day: n for day, n in found.fetchall() if day in wanted or where == "true"}
+
+
+def _by_file(connection: duckdb.DuckDBPyConnection, task: CompareTask, files: list[Path]) -> dict[str, int]:
+    """Rows by day; a row that stands in the file of another day shows as a day of its own."""
+    if not files:
+        return {}
+    days = {str(file): str(day) for file, day in zip(files, task.days, strict=True)}
+    found = connection.execute(
+        f"SELECT filename, {_day(task)}, count(*) FROM {parquet(files, ', filename = true')} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    counts: dict[str, int] = {}
+    for file, day, n in found:
+        label = day if day == days[file] else f"{day} in the file of {days[file]}"
+        counts[label] = counts.get(label, 0) + n
+    return counts
+
+
+def _other_content(
+    connection: duckdb.DuckDBPyConnection, task: CompareTask, raw: str, quarantine: str, in_duckdb: str
+) -> list[str]:
+    """The days on which the rows of `raw` are not those of the two others together."""
+    whole, aside, rest = (_content(connection, task, rows) for rows in (raw, quarantine, in_duckdb))
+    return [day for day in sorted({*whole, *aside, *rest}) if whole.get(day, 0) != aside.get(day, 0) + rest.get(day, 0)]
+
+
+def _content(connection: duckdb.DuckDBPyConnection, task: CompareTask, rows: str) -> dict[str, int]:
+    """The sum of the rows' 64-bit hashes, by day: the same in any order, another when a row or a value is another."""
+    columns = [column for column in task.table.columns if column.name in task.columns]
+    values = ", ".join(column.type.in_duckdb.format(column.quoted) for column in columns)
+    # A hash of the hash, so that rows which exchange values can't make up for each other in the sum. Not by
+    # WHERE day IN: behind a filter that the scan can't take over, DuckDB gathers rows until they are 2,048, whatever
+    # their size.
+    found = connection.execute(
+        f"SELECT {_day(task)}, sum(hash(hash({values}))::HUGEINT) FROM {rows} WHERE {_window(task)} GROUP BY 1"
+    ).fetchall()
+    wanted = {str(day) for day in task.days}
+    return {day: total for day, total in found if day in wanted}

@@ -1,0 +1,90 @@
+"""One day of a table from data/raw to a file of data/export."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from pipeline.core import progress
+from pipeline.core.errors import DataError
+from pipeline.files import pseudonyms
+from pipeline.files.layout import sha256
+from pipeline.files.manifest import File
+from pipeline.files.writer import DayWriter, batches, open_file
+from schemas.table import Table
+
+
+class ExportTask(NamedTuple):
+    """A day to export from the raw file `source` to `path`, without the rows at the places `quarantined`."""
+
+    table: Table
+    day: date
+    source: Path
+    file: File  # what extract says of it
+    quarantined: tuple[int, ...]
+    pseudonymize: bool
+    made_from: str
+    batch_size: int
+    path: Path
+
+
+def export_day(task: ExportTask) -> File:
+    """Write the day's file.
+
+    Raises DataError unless the raw file is the one that extract wrote, and raw rows = exported + quarantined; and
+    ParamsError when there is no key for pseudonyms.
+    """
+    if sha256(task.source) != task.file.sha256:
+        raise DataError(
+            f"the file {task.source} is damaged, or not the one that was validated",
+            where=str(task.source),
+            expected="the file whose SHA-256 extract and validate reported",
+            next_step=f"rm {task.source} && dvc repro",
+        )
+    # A worker reads the key itself; it is in no task.
+    key = pseudonyms.key() if task.pseudonymize else None
+    facts = {pseudonyms.FACT: pseudonyms.fingerprint(key)} if key else {}
+    source = open_file(task.source, task.table.arrow_schema("raw"))
+    offset = 0
+    with DayWriter(task.path, task.table.arrow_schema("export"), task.table.distinct, facts) as writer:
+        for batch in batches(source, task.batch_size):
+            rows = batch.num_rows
+            writer.write(_publishable(task.table, _without(batch, offset, task.quarantined), key))
+            offset += rows
+            progress.add(rows)
+    if offset != task.file.rows or writer.rows + len(task.quarantined) != offset:
+        raise DataError(
+            f"{task.day}: {offset:,} raw rows, {writer.rows:,} exported, {len(task.quarantined):,} in quarantine",
+            where=str(task.source),
+            expected="raw = exported + quarantined",
+            next_step="dvc repro --force validate, then dvc repro",
+        )
+    return File(writer.rows, writer.sha256, task.made_from)
+
+
+def _without(batch: pa.RecordBatch, offset: int, places: tuple[int, ...]) -> pa.RecordBatch:
+    """The rows of a batch, the first of which stands at `offset`, but for those at `places`."""
+    if not places:
+        return batch
+    import pyarrow.compute as pc  # a twentieth of a second that most days do without
+
+    numbers = pa.array(range(offset, offset + batch.num_rows), pa.int64())
+    return batch.filter(pc.invert(pc.is_in(numbers, value_set=pa.array(places, pa.int64()))))
+
+
+def _publishable(table: Table, batch: pa.RecordBatch, key: bytes | None) -> pa.RecordBatch:
+    """The same rows with the export's types: text that is JSON says so. With a key, ids become pseudonyms."""
+    schema = table.arrow_schema("export")
+    columns = []
+    for column, field, values in zip(table.columns, schema, batch.columns, strict=True):
+        if isinstance(field.type, pa.BaseExtensionType):
+            values = pa.ExtensionArray.from_storage(field.type, values)
+        elif key is not None and column.pseudonym is not None:
+            values = pseudonyms.replace(key, column.pseudonym, values)
+        elif values.type != field.type:
+            values = values.cast(field.type)
+        columns.append(values)
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,0 +1,42 @@
+"""Where independent pieces of work run. It changes no byte.
+
+A piece is a function of a module with arguments that can be pickled. Here they run in threads: what takes long in them,
+PostgreSQL, Arrow, DuckDB and hashing, leaves Python's lock alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+class Here(Executor):
+    """Runs each piece at once, in the caller's own thread, where a signal can interrupt it."""
+
+    def submit(
+        self, fn: Callable[Arguments, Result], /, *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> Future[Result]:
+        future: Future[Result] = Future()
+        future.set_result(fn(*args, **kwargs))  # what it raises, it raises here
+        return future
+
+
+@contextmanager
+def executor(threads: int) -> Iterator[Executor]:
+    """Something that runs `threads` pieces at once; 0 is for work that holds Python's lock. See Here.
+
+    When the block fails, what has not begun is given up.
+    """
+    if not threads:
+        yield Here()
+        return
+    pool = ThreadPoolExecutor(threads)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,132 @@
+"""A table as a value: its columns with their rules, and all that other modules derive from them.
+
+Nothing heavy is imported here, because every stage reads the contract.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from schemas.rules import Rule, finite
+from schemas.types import TYPES, Kind, Type, decimal
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Layer = Literal["raw", "export"]
+
+
+class Column(NamedTuple):
+    """One column: what it is called, what it holds, what must be true of it."""
+
+    name: str
+    kind: Kind
+    description: str
+    nullable: bool = True
+    rules: tuple[Rule, ...] = ()
+    enum: str | None = None  # PostgreSQL's name of the type, of a column of kind enum
+    digits: tuple[int, int] | None = None  # precision and scale of numeric, of a column of kind decimal
+    # A pseudonym takes its place in an export with pseudonyms. Columns that hold the same ids have the same word here.
+    pseudonym: str | None = None
+
+    @property
+    def quoted(self) -> str:
+        """The name as SQL, in PostgreSQL and DuckDB alike."""
+        return '"' + self.name.replace('"', '""') + '"'
+
+    @property
+    def type(self) -> Type:
+        return decimal(*self.digits) if self.digits else TYPES[self.kind]
+
+    @property
+    def postgres(self) -> str:
+        return f'enum "{self.enum}"' if self.kind == "enum" else self.type.postgres
+
+    @property
+    def all_rules(self) -> tuple[Rule, ...]:
+        """The rules, and what the type itself asks for: DECIMAL holds no NaN and no infinity, numeric does."""
+        return (*self.rules, finite()) if self.type.export.startswith("decimal") else self.rules
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """What the rules let the column hold, where they list it."""
+        return next((rule.values for rule in self.rules if rule.values), ())
+
+
+class Table(NamedTuple):
+    """One table of the app. `description` says what one row is.
+
+    `time` is the column of kind timestamp by whose UTC day rows are filed; `user` names the person, if a column does;
+    `key` names a row in reports. Rows stand in the order of `order` in every file; it is total where the key is unique.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    order: tuple[str, ...]
+    key: str
+    time: str
+    user: str | None = None
+    rules: tuple[Rule, ...] = ()  # over several columns of a row
+    counted: tuple[str, ...] = ()  # columns of which quality.json counts each value
+    indexes: tuple[tuple[str, tuple[str, ...]], ...] = ()  # name and columns, in a DuckDB file with the rows
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+    @property
+    def unique(self) -> tuple[str, ...]:
+        """Columns whose value stands on one row of the window only."""
+        return tuple(column.name for column in self.columns if any(rule.needs_window for rule in column.rules))
+
+    @property
+    def distinct(self) -> tuple[str, ...]:
+        """Columns in which hardly a value stands twice."""
+        names = {*self.unique, self.key, self.time}
+        return tuple(column.name for column in self.columns if column.name in names or column.kind == "json")
+
+    def arrow_schema(self, layer: Layer) -> pa.Schema:
+        """The Arrow schema of one file of data/raw or data/export.
+
+        Every field is nullable, also those that the contract forbids to be NULL: a NULL that the database holds has to
+        arrive at `validate`, which counts it.
+        """
+        import pyarrow as pa
+
+        fixed = {
+            "string": pa.string(),
+            "json": pa.json_(),
+            "timestamp[ms]": pa.timestamp("ms"),
+            "int32": pa.int32(),
+            "int64": pa.int64(),
+            "double": pa.float64(),
+            "bool": pa.bool_(),
+        }
+
+        def arrow(column: Column) -> pa.DataType:
+            name = getattr(column.type, layer)
+            return fixed[name] if name in fixed else pa.decimal128(*(column.digits or ()))
+
+        return pa.schema([pa.field(column.name, arrow(column)) for column in self.columns])
+
+    def fingerprint(self, layer: Layer) -> str:
+        """Tells whether two versions of the contract make the same file of the same rows: columns, types, order."""
+        columns = [(column.name, column.kind, getattr(column.type, layer)) for column in self.columns]
+        return hashlib.sha256(repr((self.name, columns, self.order, self.time)).encode()).hexdigest()[:16]
+
+
+def markdown(table: Table) -> str:
+    """The columns of `table` as a table for the docs."""
+    lines = ["| column | PostgreSQL | Parquet | DuckDB | NULL | must be | meaning |", "|---|---|---|---|---|---|---|"]
+    for c in table.columns:
+        must = "; ".join(rule.words for rule in c.all_rules)
+        null = "yes" if c.nullable else "no"
+        lines.append(
+            f"| `{c.name}` | {c.postgres} | {c.type.export} | {c.type.duckdb} | {null} | {must} | {c.description} |"
+        )
+    return "\n".join(lines)

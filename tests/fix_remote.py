@@ -1,0 +1,180 @@
+"""A remote: an S3 API over HTTP (moto_server), and a clone on a database of its own that pushes to it."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import duckdb
+import pytest
+
+from tests.fix_clone import new_clone
+from tests.helpers import UNTIL, Clone, Database, event
+
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "key",
+    "AWS_SECRET_ACCESS_KEY": "secret-key",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_MAX_ATTEMPTS": "1",
+}
+
+
+@dataclass
+class S3:
+    """An S3 API at `url`, and what it was asked."""
+
+    url: str
+    log: Path
+
+    def requests(self, method: str) -> list[str]:
+        """The paths of all requests with this method so far."""
+        text = self.log.read_text(encoding="utf-8", errors="replace")
+        return re.findall(rf'"{method} (/[^ ]*) HTTP', text)
+
+    def forget_requests(self) -> None:
+        self.log.write_text("")
+
+    def client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+            region_name=KEYS["AWS_DEFAULT_REGION"],
+        )
+
+
+@contextmanager
+def serve(folder: Path, **env: str) -> Iterator[S3]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = folder / f"s3-{port}.log"
+    with open(log, "a") as output:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", str(port)],
+            stdout=output,
+            stderr=output,
+            env={**os.environ, **env},
+        )
+    made = S3(f"http://127.0.0.1:{port}", log)
+    while process.poll() is None:
+        try:
+            urllib.request.urlopen(made.url).close()
+            break
+        except urllib.error.HTTPError:
+            break
+        except OSError:
+            time.sleep(0.05)  # until it answers
+    try:
+        yield made
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def s3(scratch: Path) -> Iterator[S3]:
+    with serve(scratch) as running:
+        yield running
+
+
+_buckets = itertools.count()
+
+
+@pytest.fixture
+def bucket(s3: S3) -> str:
+    name = f"bucket-{next(_buckets)}"
+    s3.client().create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(scope="session")
+def first_night(scratch: Path, server: dict[str, str]) -> Clone:
+    """A clone with the first night of a database of its own. Read only."""
+    Database(server, "postgres").run("CREATE DATABASE nights TEMPLATE prisma")
+    db = Database(server, "nights")
+    fill(db)
+    clone = new_clone(scratch, "nights")
+    clone.env |= {"DATABASE_URL": db.url(), **KEYS}
+    clone.change(("days: 90", "days: 5"))
+    night(clone, UNTIL, "first night")
+    return clone
+
+
+@pytest.fixture
+def own(first_night: Clone, db: Database, scratch: Path) -> Iterator[Clone]:
+    """A clone after its first night, on a database with the same rows."""
+    fill(db)
+    path = Path(tempfile.mkdtemp(prefix="own ", dir=scratch))
+    shutil.copytree(first_night.path, path, dirs_exist_ok=True, symlinks=True)
+    yield Clone(path, first_night.env | {"DATABASE_URL": db.url()})
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def pushing(own: Clone, s3: S3, bucket: str) -> Clone:
+    """The same with a remote, to which nothing was pushed yet."""
+    own.make("remote", f"URL=s3://{bucket}/events", f"ENDPOINT={s3.url}")
+    own.commit("a remote")
+    return own
+
+
+def fill(db: Database) -> None:
+    """Five days with two rows each, the same in every database."""
+    stamps = [f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00" for n in range(10)]
+    db.insert(*(event(id=f"cproject{n:017d}", timestamp=stamp) for n, stamp in enumerate(stamps)))
+
+
+def night(clone: Clone, until: date, message: str) -> str:
+    """Refresh, run, commit; returns the commit."""
+    clone.run("python", "-m", "commands.refresh", "--until", str(until))
+    clone.run("dvc", "repro")
+    return clone.commit(message)
+
+
+def answers(clone: Clone) -> list[tuple[Any, ...]]:
+    """Rows a day as DuckDB answers in the clone."""
+    with duckdb.connect(config={"file_search_path": str(clone.path)}) as connection:
+        connection.execute(f"ATTACH '{clone.path}/data/analytics.duckdb' AS a (READ_ONLY)")
+        return connection.execute(
+            "SELECT timestamp::DATE::VARCHAR, count(*) FROM a.behavioral_events GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+
+
+def bytes_of(clone: Clone) -> dict[str, bytes]:
+    folders = [clone.path / "data" / name for name in ("raw", "export", "quarantine")]
+    found = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(clone.path)): path.read_bytes() for path in found}
+
+
+def copy_of(clone: Clone, name: str) -> Clone:
+    """A fresh clone of the repository: no data, no cache, no DATABASE_URL."""
+    path = clone.path.parent / f"{clone.path.name} {name}"
+    clone.run("git", "clone", "-q", str(clone.path), str(path))
+    env = {key: value for key, value in clone.env.items() if key != "DATABASE_URL"}
+    return Clone(path, env)
+
+
+def configure(clone: Clone, key: str, value: str) -> None:
+    """What `dvc remote modify --local storage KEY VALUE` does, without a second of DVC."""
+    local = clone.path / ".dvc" / "config.local"
+    text = local.read_text() if local.exists() else "['remote \"storage\"']\n"
+    kept = [line for line in text.splitlines() if not line.strip().startswith(f"{key} =")]
+    local.write_text("\n".join([*kept, f"    {key} = {value}", ""]))

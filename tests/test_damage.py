@@ -1,0 +1,201 @@
+"""Files that were altered, killed runs, and rows that are not the pinned ones: noticed before anything is published."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import date, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core.errors import DataError, PinError
+from pipeline.files import manifest
+from pipeline.files.layout import day_path, write_report
+from pipeline.files.manifest import File
+from pipeline.files.writer import DayWriter
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from tests.helpers import (
+    TABLE,
+    UNTIL,
+    USER_A,
+    YESTERDAY,
+    Clone,
+    Database,
+    Project,
+    event,
+    from_nothing,
+    outputs,
+    rewrite,
+)
+
+
+def test_no_byte_of_a_file_can_change_unnoticed(tmp_path: Path) -> None:
+    report, root, day = tmp_path / "extract.json", tmp_path / "raw", YESTERDAY
+    file = day_path(root / TABLE, day)
+    with DayWriter(file, BEHAVIORAL_EVENTS.arrow_schema("raw"), ()) as writer:
+        pass
+    listed = {TABLE: {day: File(0, writer.sha256, "made from")}}
+    write_report(report, {"files": manifest.entries(listed)})
+
+    def is_known() -> bool:
+        try:
+            manifest.check(report, root, listed)
+        except DataError:
+            assert manifest.unchanged(report, root / TABLE, {day: "made from"}) == {}
+            return False
+        return manifest.unchanged(report, root / TABLE, {day: "made from"}) == listed[TABLE]
+
+    assert is_known()
+    good = file.read_bytes()
+    for place in range(len(good)):
+        file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
+        assert not is_known()
+        file.write_bytes(good[:place])
+        assert not is_known()
+    file.write_bytes(good + b"\0")
+    assert not is_known()
+    file.write_bytes(good)
+    assert is_known()
+
+
+@pytest.mark.parametrize("stage", ["validate", "export", "load"])
+def test_a_damaged_raw_file_is_named(five_days: Project, stage: str) -> None:
+    file = day_path(five_days.raw, date(2025, 10, 25))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 4
+    file.write_bytes(content)
+    if stage == "export":  # which reads the files of the days that it writes
+        shutil.rmtree(day_path(five_days.exported, date(2025, 10, 25)).parent)
+    with pytest.raises(DataError, match="2025-10-25"):
+        getattr(five_days, stage)()
+
+
+@pytest.mark.parametrize("stage", ["extract", "export"])  # make faults kills all four, often
+def test_kill_9_and_the_next_run_gives_the_same_bytes(db: Database, five_days: Project, stage: str) -> None:
+    db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 11:00:00") for n in range(5)))
+    five_days.refresh()
+    wanted = outputs(from_nothing(five_days))
+    chance = random.Random(1)
+    before = ["extract", "validate", "export", "load"]
+    for name in before[: before.index(stage)]:
+        getattr(five_days, name)()
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}"],
+            cwd=five_days.root,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(chance.uniform(0.2, 1.2))  # a random moment is the point
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    five_days.run()
+    assert outputs(five_days) == wanted
+
+
+@pytest.mark.xdist_group("clones")
+def test_dvc_killed_with_its_stage_living_on(clone: Clone, db: Database) -> None:
+    db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 30 + 1)} 10:00:00") for n in range(60)))
+    clone.env["DATABASE_URL"] = db.url()
+    clone.change(("days: 90", "days: 30"))
+    clone.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
+    process = subprocess.Popen(
+        ["dvc", "repro"], cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert process.stdout is not None
+    with process.stdout:
+        while "Running stage 'extract'" not in process.stdout.readline():
+            pass
+        process.kill()
+        process.wait()
+    clone.run("dvc", "repro")
+    assert "up to date" in clone.run("dvc", "repro").stdout
+    other = Path(f"{clone.path}-again")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "killed")
+    clone.run("git", "clone", "-q", str(clone.path), str(other))
+    fresh = Clone(other, dict(clone.env))
+    fresh.run("dvc", "repro", "--force")
+    assert fresh.hashes() == clone.hashes()
+    shutil.rmtree(other)
+
+
+def test_a_moved_source_is_still_an_error_on_the_days_that_are_read(db: Database, five_days: Project) -> None:
+    db.insert(event(timestamp=f"{YESTERDAY} 12:00:00"))
+    five_days.refresh()
+    db.insert(event(timestamp=f"{YESTERDAY} 13:00:00"))
+    before = outputs(five_days)
+    with pytest.raises(PinError, match="2025-10-27: pinned 4, now 5"):
+        five_days.extract()
+    assert outputs(five_days) == before
+
+
+@pytest.mark.parametrize("first_run", [True, False])
+def test_a_change_in_place_after_the_pin_is_noticed_before_anything_is_published(
+    db: Database, five_days: Project, first_run: bool
+) -> None:
+    """Also when it is changed back, so that the pins are true again and the files are not."""
+    db.insert(event(timestamp=f"{YESTERDAY} 12:00:00"))
+    five_days.refresh()
+    if first_run:
+        shutil.rmtree(five_days.raw)
+    before = outputs(five_days)
+    db.run('UPDATE behavioral_events SET "timeOfDay" = 5 WHERE timestamp >= %s', [YESTERDAY])
+    five_days.extract()
+    db.run('UPDATE behavioral_events SET "timeOfDay" = NULL WHERE timestamp >= %s', [YESTERDAY])
+    five_days.refresh()
+    five_days.extract()
+    for _ in range(2):
+        with pytest.raises(PinError, match=r"rows of 1 day are as many .* but not the same: 2025-10-27") as moved:
+            five_days.validate()
+    assert {name: text for name, text in outputs(five_days).items() if "raw" not in name and "extract" not in name} == {
+        name: text for name, text in before.items() if "raw" not in name and "extract" not in name
+    }
+    assert f"rm -r {five_days.raw}" in str(moved.value)
+    shutil.rmtree(five_days.raw)
+    five_days.run()
+    assert outputs(five_days) == outputs(from_nothing(five_days))
+
+
+def test_with_a_filter_a_change_in_place_is_noticed_by_extract(db: Database, five_days: Project) -> None:
+    """Of the others' rows, too: the file of some can't be compared with the pin of all."""
+    five_days.set(extract__user_id=USER_A)
+    five_days.run()
+    before = outputs(five_days)
+    shutil.rmtree(five_days.raw)
+    db.run('UPDATE behavioral_events SET "timeOfDay" = 5 WHERE timestamp >= %s', [YESTERDAY])
+    with pytest.raises(PinError, match="2025-10-27: 3 rows as pinned, but of other content"):
+        five_days.extract()
+    db.run("DELETE FROM behavioral_events WHERE timestamp >= %s", [YESTERDAY])
+    five_days.refresh()
+    five_days.run()
+    assert outputs(five_days) != before
+
+
+def test_a_file_of_other_rows_than_postgresql_s_is_noticed(five_days: Project) -> None:
+    """As by a mistake in decoding: as many rows, in the manifest, all valid, one value another."""
+    path = day_path(five_days.raw, YESTERDAY)
+    table = pq.read_table(path)
+    for column in table.column_names:
+        values = table.column(column).to_pylist()
+        kind = table.schema.field(column).type
+        if column == "timestamp":
+            other: object = values[0].replace(microsecond=321_000)
+        elif pa.types.is_int32(kind):
+            other = 0 if values[0] is None else None
+        else:
+            other = "" if values[0] is None else values[0] + " "
+        changed = pa.array([other, *values[1:]], kind)
+        rewrite(path, table.set_column(table.column_names.index(column), column, changed))
+        five_days.as_if_made()
+        with pytest.raises(PinError, match="2025-10-27"):
+            five_days.validate()

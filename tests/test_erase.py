@@ -1,0 +1,125 @@
+"""A user is forgotten in all versions, in the cache, the remotes and the workspace."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fix_remote import S3, bytes_of, copy_of, night
+from tests.helpers import UNTIL, USER_A, USER_B, USER_C, Clone, Database, event
+
+pytestmark = pytest.mark.xdist_group("remote")
+
+
+def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> None:
+    """Three versions: without the user, with, and without again. Cache, remote and history are looked at."""
+    before, without = own.run("git", "rev-parse", "HEAD").stdout.strip(), bytes_of(own)
+    own.make("remote", f"URL=s3://{bucket}/events", f"ENDPOINT={s3.url}")
+    own.commit("a remote")
+    own.run("dvc", "push")
+    db.insert(
+        event(userId=USER_B, timestamp="2025-10-26 09:00:00"),
+        event(userId=USER_C, timestamp="2025-10-25 09:00:00", eventData=f'{{"friend": "{USER_B}"}}'),
+    )
+    text = own.text("params.yaml")
+    (own.path / "params.yaml").write_text(text.replace("strategy: view", "strategy: table"))
+    holding = night(own, UNTIL, "with the user")
+    own.run("dvc", "push")
+    second = own.path.parent / "second remote"
+    own.run("dvc", "remote", "add", "second", str(second))
+    own.run("dvc", "push", "-r", "second")
+
+    said = own.fails("python", "-m", "commands.erase", USER_B, "--yes")
+    assert f"the current snapshot still holds {USER_B}" in said
+    assert "make refresh repro" in said
+
+    db.run('DELETE FROM behavioral_events WHERE "userId" = %s OR "eventData"::text LIKE %s', [USER_B, f"%{USER_B}%"])
+    (own.path / "params.yaml").write_text(text)
+    after = night(own, UNTIL, "without the user")
+    own.run("dvc", "push")
+    current = bytes_of(own)
+
+    failures, remembered = own.path / "data/reports/validation_failures.csv", own.path / ".dvc/tmp/exps/cache/b"
+    for scratch in (failures, remembered):
+        scratch.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(f"{scratch.name} {USER_B}")
+    copied = own.path / ".dvc/tmp/exps/standalone/params.yaml"
+    copied.parent.mkdir(parents=True)
+    copied.write_text(USER_B)
+    said = own.fails("python", "-m", "commands.erase", USER_B, "--yes")
+    assert "copies of experiments still hold" in said
+    assert failures.exists()
+    copied.unlink()
+
+    s3.forget_requests()
+    dry = own.run("python", "-m", "commands.erase", USER_B).stdout
+    assert f"version {holding[:10]}" in dry
+    assert before[:10] not in dry
+    assert after[:10] not in dry
+    # Two days in raw and in export, and the table
+    assert "5 files with 6 rows in 1 version" in dry
+    assert "dry run, nothing was deleted" in dry
+    assert s3.requests("DELETE") + s3.requests("POST") == []
+
+    done = own.run("python", "-m", "commands.erase", USER_B, "--yes").stdout
+    assert f"proof: {USER_B} is in none of" in done
+    assert "5 files with 6 rows" in done
+    assert not failures.exists()
+    assert not remembered.exists()
+    again = own.run("python", "-m", "commands.erase", USER_B, "--yes").stdout
+    assert "0 files with 0 rows in 0 versions" in again
+
+    folders = [own.path / "data", own.path / ".dvc", second]
+    assert list(second.rglob("*.dir"))
+    everywhere = subprocess.run(["grep", "-rl", USER_B, *folders], check=False)
+    assert everywhere.returncode == 1
+    assert bytes_of(own) == current
+    other = copy_of(own, "elsewhere")
+    other.run("dvc", "pull")
+    assert bytes_of(other) == current
+    other.run("git", "checkout", "-q", before)
+    other.run("dvc", "remote", "add", "-f", "-d", "storage", f"s3://{bucket}/events")
+    other.run("dvc", "remote", "modify", "storage", "endpointurl", s3.url)
+    other.run("dvc", "pull")
+    assert bytes_of(other) == without
+    other.run("git", "checkout", "-qf", holding)
+    spared = "data/export/behavioral_events/event_date=2025-10-24/part-0.parquet"
+    read = f"from dvc.api import DVCFileSystem; DVCFileSystem(rev='{holding}').get('{spared}', '../spared')"
+    other.run("python", "-c", read)
+    assert (other.path.parent / "spared").read_bytes() == current[spared]
+    lost = other.fails("dvc", "pull")
+    assert "missing" in lost.lower()
+
+
+def test_what_erase_can_not_search_is_no_proof(own: Clone, scratch: Path) -> None:
+    """A remote that is gone, and a damaged file in the cache."""
+    erase = ["python", "-m", "commands.erase", USER_C, "--yes"]
+    own.run("dvc", "remote", "add", "-d", "storage", str(scratch / "gone"))
+    for command in (erase, erase[:-1]):
+        said = own.fails(*command)
+        assert f"the remote {scratch / 'gone'} holds no file at all" in said
+        assert "--local-only" in said
+    own.run("dvc", "push")
+    cached = next(
+        file
+        for file in (own.path / ".dvc/cache/files").rglob("*")
+        if file.is_file() and file.read_bytes()[:4] == b"PAR1"
+    )
+    whole = cached.read_bytes()
+    cached.chmod(0o644)
+    cached.write_bytes(whole[:100])
+    assert "proof: " in own.run(*erase).stdout  # the remote has it whole
+    said = own.fails(*erase, "--local-only")
+    assert "1 damaged file, not searched" in said
+    assert f"1 damaged file may still hold {USER_C}" in said
+    assert cached.name in said
+
+
+@pytest.mark.parametrize("user", ["x", "c" * 25 + "'; DROP TABLE x", "$(touch pwned)", USER_A + "\n"])
+def test_only_a_cuid_can_be_erased(own: Clone, user: str) -> None:
+    done = own.run("python", "-m", "commands.erase", user, ok=False)
+    assert done.returncode == 2
+    assert "is no user id" in done.stderr
+    assert not (own.path / "pwned").exists()

@@ -1,0 +1,141 @@
+"""Snapshots in time: brought back, rolled back, merged. The S3 API is moto's."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.fix_remote import S3, answers, bytes_of, copy_of, night
+from tests.helpers import UNTIL, Clone, Database, event
+
+pytestmark = pytest.mark.xdist_group("remote")
+
+
+def test_a_night_pushes_its_day_and_an_old_snapshot_comes_back(own: Clone, db: Database, s3: S3, bucket: str) -> None:
+    """In the same clone, in another one, and read without being checked out; a night pushes the new day only."""
+    first = own.run("git", "rev-parse", "HEAD").stdout.strip()
+    old, old_answers = bytes_of(own), answers(own)
+    own.make("remote", f"URL=s3://{bucket}/events", f"ENDPOINT={s3.url}")
+    own.commit("a remote")
+    own.run("dvc", "push")
+    db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
+    second = night(own, UNTIL + timedelta(days=1), "second night")
+    s3.forget_requests()
+    own.run("dvc", "push", "--all-commits")
+    puts = s3.requests("PUT")
+    lists = [path for path in puts if path.endswith(".dir")]
+    assert (len(puts), len(lists)) == (4, 2)  # the new day in raw and in export, and their lists
+    assert s3.requests("POST") == []  # no upload in parts
+    new, new_answers = bytes_of(own), answers(own)
+    assert new_answers != old_answers
+    assert "extract.json" in own.run("dvc", "metrics", "diff", first, second).stdout.replace("\n", "")
+    other = copy_of(own, "another machine")
+    other.run("dvc", "pull")
+    assert bytes_of(other) == new
+    for clone in (own, other):
+        clone.run("git", "checkout", "-q", first, "--", "watermark.yaml", "params.yaml", "dvc.lock", "data/reports")
+        if clone is other:
+            clone.run("dvc", "fetch")
+        clone.run("dvc", "checkout")
+        assert bytes_of(clone) == old
+        assert answers(clone) == old_answers
+        assert "up to date" in clone.run("dvc", "repro").stdout
+    code = (
+        "import duckdb\n"
+        "from dvc.api import DVCFileSystem\n"
+        f"DVCFileSystem(rev='{first}').get('data/export/behavioral_events', 'old', recursive=True)\n"
+        "print(len(duckdb.sql(\"FROM read_parquet('old/*/*.parquet', hive_partitioning = false)\").fetchall()))"
+    )
+    assert other.run("python", "-c", code).stdout.strip() == str(sum(n for _, n in old_answers))
+
+
+def test_rolling_back_and_forward_again(own: Clone, db: Database) -> None:
+    """The procedure of the README, after a night that should not have been published."""
+    good = own.run("git", "rev-parse", "HEAD").stdout.strip()
+    before = bytes_of(own)
+    db.insert(event(timestamp="2025-10-27 23:00:00"))
+    bad = night(own, UNTIL, "a bad night")
+    for command in commands_of_readme("Roll back"):
+        own.run("sh", "-ec", command.replace("REV", good))
+    assert bytes_of(own) == before
+    assert own.run("git", "status", "--porcelain").stdout == ""
+    assert "up to date" in own.run("dvc", "repro").stdout
+    own.run("git", "checkout", "-q", bad)
+    own.run("dvc", "checkout")
+    assert dict(answers(own))["2025-10-27"] == 3
+
+
+def commands_of_readme(heading: str) -> list[str]:
+    """The commands of the first shell block after a line that begins with `heading`."""
+    text = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+    after = text[re.search(rf"^{heading}", text, re.MULTILINE).start() :]  # type: ignore[union-attr]
+    block = re.search(r"```sh\n(.*?)```", after, re.DOTALL)
+    assert block
+    return [re.sub(r"\s+#.*", "", line) for line in block[1].splitlines() if line.strip()]
+
+
+def test_there_and_back_gives_the_new_data(own: Clone, db: Database) -> None:
+    """90, 30 and 90 days with the database changed and refreshed in between: never the first from a cache."""
+
+    def days(n: int) -> None:
+        text = re.sub(r"(?m)^  days: \d+$", f"  days: {n}", own.text("params.yaml"))
+        (own.path / "params.yaml").write_text(text)
+
+    first = bytes_of(own)
+    days(2)
+    own.run("dvc", "repro")
+    db.insert(event(timestamp="2025-10-23 12:00:00"))
+    days(5)
+    own.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
+    own.run("dvc", "repro")
+    assert bytes_of(own) != first
+    assert dict(answers(own))["2025-10-23"] == 3
+    db.run("DELETE FROM behavioral_events WHERE timestamp = '2025-10-23 12:00:00'")
+    own.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
+    own.run("dvc", "repro")
+    assert bytes_of(own) == first
+
+
+def test_two_branches_that_both_refreshed(own: Clone, db: Database) -> None:
+    own.run("git", "checkout", "-qb", "theirs")
+    db.insert(event(timestamp="2025-10-27 21:00:00"))
+    night(own, UNTIL, "their night")
+    own.run("git", "checkout", "-q", "main")
+    own.run("dvc", "checkout")
+    db.insert(event(timestamp="2025-10-27 22:00:00"))
+    night(own, UNTIL, "our night")
+    merge = own.run("git", "merge", "theirs", ok=False)
+    assert merge.returncode != 0
+    conflicts = set(own.run("git", "diff", "--name-only", "--diff-filter=U").stdout.split())
+    assert {"dvc.lock", "watermark.yaml"} <= conflicts
+    assert conflicts <= {"dvc.lock", "watermark.yaml", *(f"data/reports/{n}.json" for n in REPORTS)}
+    said = own.fails("python", "-m", "stages.extract")
+    assert "watermark.yaml is no YAML" in said or "watermark.yaml:" in said
+    settle = commands_of_readme("Two people refreshed")
+    assert len(settle) == 2
+    for command in settle:
+        as_module = command.replace("make refresh repro", f"python -m commands.refresh --until {UNTIL} && dvc repro")
+        own.run("sh", "-ec", as_module)
+    own.commit("merged")
+    assert dict(answers(own))["2025-10-27"] == 4
+    assert "up to date" in own.run("dvc", "repro").stdout
+
+
+REPORTS = ("extract", "validation", "quality", "load")
+
+
+def test_versions_of_every_stash_and_of_the_reflog_are_known(own: Clone) -> None:
+    def versions() -> int:
+        return int(own.run("python", "-c", "from pipeline.versions import store; print(len(store.history()))").stdout)
+
+    before, lock = versions(), own.path / "dvc.lock"
+    for n in range(2):
+        lock.write_text(f"{own.text('dvc.lock')}# {n}\n")
+        own.run("git", "stash")
+    lock.write_text(f"{own.text('dvc.lock')}# amended away\n")
+    own.commit("to be lost")
+    own.run("git", "reset", "--hard", "HEAD~1")
+    assert versions() == before + 3
