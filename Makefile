@@ -30,6 +30,10 @@ $(BIN)/.ready-dev: $(BIN)/.ready requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
+$(BIN)/.ready-readers: $(BIN)/.ready requirements-readers.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/readers -r requirements-readers.txt
+	@touch $@
+
 repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
 	@$(RUN) python -m commands.preflight
 	@$(RUN) dvc repro
@@ -63,7 +67,7 @@ remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=h
 check: $(BIN)/.ready ## do pipeline and dvc.lock agree, and is everything in the remote? Needs no data
 	@$(RUN) python -m commands.check
 
-test: $(BIN)/.ready-dev ## run all tests
+test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run all tests
 	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests
 
 lint: $(BIN)/.ready-dev ## check style, types and the packages

@@ -378,7 +378,7 @@ def main() -> None:
                 *(lambda stage=stage: killed(lab, stage, args.kills // 4, chance) for stage in STAGES),
                 lambda: terminated(lab, args.times),
                 lambda: restarted(lab, args.times),
-                lambda: refused(lab, 1),
+                lambda: refused(lab, min(args.times, 1)),
                 lambda: full(lab, args.times),
                 *(lambda stage=stage: disk_full(lab, stage, args.times) for stage in STAGES),
                 lambda: held_open(lab, args.times),

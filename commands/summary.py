@@ -36,12 +36,12 @@ def summary(paths: Paths, width: int) -> str:
 
     Raises DataError when the reports are of different runs, or data/export is not what they speak of.
     """
-    extracted = read_report(paths.extract_report, "window", "days", "rows", "made_from")
-    verdict = read_report(paths.validation_report, "rows", "checks", "failed_rows")
+    extracted = read_report(paths.extract_report, "window", "days", "tables", "made_from")
+    verdict = read_report(paths.validation_report, "tables", "checks", "failed_rows")
     quality = read_report(paths.quality_report, "rows", "users", "bytes", "values", "files")
     loaded = read_report(paths.load_report, "params", "tables")
     aside = sum(entry["quarantine"] for entry in loaded["tables"])
-    if verdict["rows"] != quality["rows"] + aside or extracted["rows"] != verdict["rows"]:
+    if rows_of(verdict) != quality["rows"] + aside or rows_of(extracted) != rows_of(verdict):
         raise DataError(
             "the last run did not finish: the reports are of different runs",
             where=str(paths.reports),
@@ -56,7 +56,7 @@ def summary(paths: Paths, width: int) -> str:
         "rows": f"{quality['rows']:,}, the same in PostgreSQL's snapshot, Parquet and DuckDB"
         if not aside
         else f"{quality['rows']:,} in Parquet and DuckDB, and {aside:,} in quarantine: "
-        f"the {extracted['rows']:,} of PostgreSQL's snapshot",
+        f"the {rows_of(extracted):,} of PostgreSQL's snapshot",
         "users": f"{quality['users']:,}",
         **conditions(extracted, loaded),
         "checks": f"{len(verdict['checks'])}, {count(verdict['failed_rows'], 'failing row')}",
@@ -71,6 +71,10 @@ def summary(paths: Paths, width: int) -> str:
         for name, text in lines.items()
     )
     return f"\nBehavioural events, ready to query\n{body}\n\nNext, for example:\n  {NEXT}\n"
+
+
+def rows_of(report: Report) -> int:
+    return sum(entry["rows"] for entry in report["tables"])
 
 
 def conditions(extracted: Report, loaded: Report) -> dict[str, str]:

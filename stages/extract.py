@@ -180,7 +180,7 @@ def report(files: manifest.Files, shared: list[dict[str, str]]) -> dict[str, Any
     days = sorted({day for some in files.values() for day in some})
     return {
         "days": len(days),
-        "rows": sum(file.rows for some in files.values() for file in some.values()),
+        "tables": [{"table": t, "rows": sum(file.rows for file in some.values())} for t, some in files.items()],
         "window": [str(days[0]), str(days[-1] + timedelta(days=1))],
         "made_from": shared,
         "files": manifest.entries(files),

@@ -216,6 +216,11 @@ def files(root: Path) -> dict[str, bytes]:
     return {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
 
 
+def rows_in(report: Path) -> int:
+    """The rows of all tables, as a report says."""
+    return sum(entry["rows"] for entry in read_report(report, "tables")["tables"])
+
+
 def rows_of_parquet(folder: Path) -> list[tuple[Any, ...]]:
     """All rows of a table's folder by pyarrow, in the order of the files."""
     tables = [pq.read_table(path) for path in sorted(folder.glob("*/*.parquet"))]

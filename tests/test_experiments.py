@@ -42,6 +42,17 @@ def test_experiments(clone: Clone, db: Database) -> None:
     assert shown == {"one-user": 1, "queued": 1, "short": 3}
 
 
+def test_what_dvc_tabulates_is_readable_at_100_columns(clone: Clone) -> None:
+    """Of `dvc exp show` all metrics and params; the hashes of data/ stand right of them, where a pager cuts them off."""
+    clone.run("dvc", "exp", "run", "--temp", "-n", "short", "-S", "extract.days=30")
+    clone.run("dvc", "exp", "run", "-n", "other", "-S", "extract.days=20", "-S", "load.strategy=table")
+    for command in (["metrics", "show"], ["metrics", "diff"], ["exp", "show", "--only-changed"]):
+        printed = clone.run("dvc", *command, COLUMNS="100").stdout.splitlines()
+        header = next(line for line in printed if line.strip().startswith(("Path", "Experiment")))
+        assert header.rstrip()[:100].split() == [name for name in header.split() if not name.startswith("data/")]
+        assert "rows" in header or "Metric" in header
+
+
 def test_an_invalid_row_stops_the_run_and_the_last_snapshot_still_answers(clone: Clone, db: Database) -> None:
     db.insert(event(), event())
     clone.env["DATABASE_URL"] = db.url()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -10,7 +9,20 @@ import pytest
 from pipeline.core.errors import (
     ContractError,
 )
-from tests.helpers import COLUMNS, NAMES, ROOT, USER_A, USER_B, USER_C, Database, Project, event, files, rows_of_parquet
+from tests.helpers import (
+    COLUMNS,
+    NAMES,
+    ROOT,
+    USER_A,
+    USER_B,
+    USER_C,
+    Database,
+    Project,
+    event,
+    files,
+    rows_in,
+    rows_of_parquet,
+)
 from tests.nasty import nasty_rows
 
 
@@ -129,7 +141,7 @@ def test_user_filter(db: Database, project: Project, wanted: object, expected: l
     project.extract()
     rows = rows_of_parquet(project.raw)
     assert [row[0] for row in rows] == [row[0] for row in db.rows() if row[1] in expected]
-    assert json.loads(project.paths.extract_report.read_text())["rows"] == len(rows)
+    assert rows_in(project.paths.extract_report) == len(rows)
 
 
 def test_an_empty_window_gives_files_without_rows_and_a_notice(

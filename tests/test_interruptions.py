@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import signal
@@ -17,7 +16,18 @@ from pipeline.core.errors import (
     PinError,
     SourceError,
 )
-from tests.helpers import USER_A, Database, Project, damage, event, fails, files, rows_of_parquet, start_extract
+from tests.helpers import (
+    USER_A,
+    Database,
+    Project,
+    damage,
+    event,
+    fails,
+    files,
+    rows_in,
+    rows_of_parquet,
+    start_extract,
+)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -61,7 +71,7 @@ def test_a_limit_on_idle_transactions_ends_no_run(
     monkeypatch.setenv("DATABASE_URL", db.url(user="impatient"))
     project.refresh()
     project.extract()
-    assert json.loads(project.paths.extract_report.read_text())["rows"] == 60_000
+    assert rows_in(project.paths.extract_report) == 60_000
     db.run("DROP OWNED BY impatient; DROP ROLE impatient")
 
 
@@ -82,7 +92,7 @@ def test_a_backend_terminated_again_and_again(db: Database, large: Project, capf
         ["4"],
     ]
     assert err == ""
-    assert json.loads(large.paths.extract_report.read_text())["rows"] == 150_000
+    assert rows_in(large.paths.extract_report) == 150_000
     assert rows_of_parquet(large.raw) == db.rows()
     assert not list(large.raw.parent.glob(".*"))
 
@@ -202,7 +212,7 @@ def test_extracts_while_others_write_as_fast_as_they_can(db: Database, project: 
             days = [row[4].date() for row in rows]
             assert days.count(date(2025, 10, 26)) == days.count(date(2025, 10, 27)) == len(rows) / 2
             assert len({row[0] for row in rows}) == len(rows)
-            assert json.loads(project.paths.extract_report.read_text())["rows"] == len(rows)
+            assert rows_in(project.paths.extract_report) == len(rows)
         stop.set()
         writer.result()
     project.refresh()

@@ -81,10 +81,9 @@ def report(found: Mapping[str, Findings], wanted: Validate, checked: Mapping[str
     Lists, because DVC leaves lists out of its tables of metrics.
     """
     counts = [(table, *check, n) for table, findings in found.items() for check, n in findings.counts.items()]
-    failed_rows = sum(findings.failed_rows for findings in found.values())
     return {
-        "rows": sum(findings.rows for findings in found.values()),
-        "failed_rows": failed_rows,
+        "failed_rows": sum(findings.failed_rows for findings in found.values()),
+        "tables": [{"table": f.table, "rows": f.rows, "failed_rows": f.failed_rows} for f in found.values()],
         "params": [{"mode": wanted.mode, **wanted.labels}],
         "failures": [{"table": t, "column": c, "check": name, "rows": n} for t, c, name, n in counts if n],
         "checks": [f"{t}.{c}.{name}" for t, c, name, _ in counts],
