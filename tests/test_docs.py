@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
@@ -16,11 +17,12 @@ from schemas.table import markdown
 from schemas.types import TYPES
 from tests import docs
 from tests.docs import PAGES, Block, blocks, fill_in, run_console, run_shell, with_venv
-from tests.fix_remote import S3, copy_of, night
+from tests.fix_remote import S3, answers, bytes_of, copy_of, night
 from tests.helpers import ROOT, UNTIL, USER_A, USER_B, Clone, Database, event
 
 pytestmark = pytest.mark.xdist_group("clones")
 
+REPORTS = ("extract", "validation", "quality", "load")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 # Languages that nothing runs: pictures and forms of words.
@@ -132,7 +134,6 @@ def test_readme(clone: Clone, db: Database) -> None:
     db.insert(event(timestamp="2025-10-27 10:00:00"))
     clone.change(("days: 90", "days: 2"))
     url = db.url() + "&schema=public"
-    clone.run("rm", "watermark.yaml")
     (own,) = blocks("README", language="sh")
     said = run_shell(clone, own, {}, DATABASE_URL=url)
     assert "postgresql://reader:PASSWORD@HOST:5432/app?schema=public" in clone.text(".env")
@@ -154,7 +155,6 @@ def test_your_database(clone: Clone, db: Database) -> None:
     name = f"reader_{db.name}"
     db.run(fill_in(role.text, {"reader": name}))
     first, window = blocks("your-database", language="sh")
-    clone.run("rm", "watermark.yaml")
     said = run_shell(with_venv(clone), first, {}, DATABASE_URL=db.url(user=name))
     assert "is what the contract describes" in said
     said = run_shell(clone, window, {}, DATABASE_URL=db.url(user=name))
@@ -223,18 +223,35 @@ def test_performance() -> None:
 
 
 def test_parameters(clone: Clone, db: Database) -> None:
-    db.insert(event(), event(timestamp="2025-10-26 00:00:01", userId=USER_B))
+    """Experiments in the checkout, in a temporary copy and in the queue; the copies read the checkout's .env."""
+    db.insert(event(), event(timestamp="2025-10-26 00:00:00"), event(timestamp="2025-10-26 00:00:01", userId=USER_B))
+    db.insert(event(timestamp="2025-09-25 00:00:00"))
     (clone.path / ".env").write_text(f'DATABASE_URL="{db.url()}&schema=public"\n')
     clone.change(("days: 90", "days: 40"))
-    clone.run("rm", "watermark.yaml")
     night(clone, UNTIL, "our own")
     (block,) = blocks("parameters", language="sh")
     # Waits for the queue and, by the pipe, for its worker, because `dvc exp show` beside a working queue may hang.
     script = block.text.replace("dvc exp run --run-all ", "dvc exp run --run-all 2>&1 | cat #")
     said = run_shell(with_venv(clone), block._replace(text=script), {"USER_ID": USER_B}, COLUMNS="100")
     table = [line for line in said[said.rindex("Experiment") :].splitlines() if "─" not in line]
-    assert re.findall(r"days|extract\.user_id|rows", table[0])
+    assert table[0].split() == ["Experiment", "days", "rows", "users", "bytes", "extract.days", "extract.user_id"]
     assert max(len(line.rstrip()) for line in table) <= 100
+    diff = said[said.index("Path") :].split("\n\n")[0]
+    assert re.search(r"quality.json +rows +4 +3 +-1", diff)
+    listed = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
+    shown = [
+        revision["data"]["metrics"]["data/reports/quality.json"]["data"]["rows"]
+        for branch in listed
+        for experiment in branch.get("experiments") or []
+        for revision in experiment["revs"]
+    ]
+    assert sorted(shown) == [1, 3, 3]
+    # Of all columns the metrics and params come first; the hashes of data/ stand right of them, where a pager cuts off.
+    for command in (["metrics", "show"], ["exp", "show", "--only-changed", "--hide-queued"]):
+        printed = clone.run("dvc", *command, COLUMNS="100").stdout.splitlines()
+        header = next(line for line in printed if line.strip().startswith(("Path", "Experiment")))
+        assert "data/" not in header[:100] or command[0] == "exp"
+        assert "rows" in header[:100]
 
 
 def diff_of(block: Block, clone: Clone) -> None:
@@ -246,7 +263,6 @@ def test_evolving(clone: Clone, db: Database) -> None:
     db.insert(*(event(timestamp=f"2025-10-2{day} 10:00:00", sessionPerformanceScore=50) for day in (6, 7)))
     clone.env["DATABASE_URL"] = db.url()
     clone.change(("days: 90", "days: 2"))
-    clone.run("rm", "watermark.yaml")
     night(clone, UNTIL, "our own")
     with_venv(clone)
     first = clone.hashes()["data/export"]
@@ -286,6 +302,7 @@ def test_evolving(clone: Clone, db: Database) -> None:
     assert described[3] == described[1]
 
 
+@pytest.mark.xdist_group("remote")
 def test_erase(pushing: Clone, db: Database) -> None:
     db.insert(event(userId=USER_B, timestamp="2025-10-26 09:00:00"))
     night(pushing, UNTIL, "with the user")
@@ -300,6 +317,7 @@ def test_erase(pushing: Clone, db: Database) -> None:
     assert f"proof: {USER_B} is in none of" in run_shell(with_venv(other), there, {"USER_ID": USER_B})
 
 
+@pytest.mark.xdist_group("remote")
 def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     """The page from top to bottom, in one clone and its copies."""
     with_venv(own)
@@ -327,13 +345,22 @@ def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     run(clone, later)
     (clone.path / "data/analytics.duckdb").unlink()
     db.insert(event(timestamp="2025-10-27 23:00:00"))
+    before = bytes_of(own)
     run(own, cron)
     assert own.run("git", "log", "-1", "--format=%s").stdout == "Snapshot\n"
+    bad = own.run("git", "rev-parse", "HEAD").stdout.strip()
     assert "rows" in run(own, there)
     (reading,) = blocks("versions", language="python")
     assert "11" in own.run("python", "-c", reading.text).stdout
     run(own, back)
     assert own.run("git", "status", "--porcelain").stdout == ""
+    assert bytes_of(own) == before
+    assert "up to date" in own.run("dvc", "repro").stdout
+    own.run("git", "checkout", "-q", bad)
+    own.run("dvc", "checkout")
+    assert dict(answers(own))["2025-10-27"] == 3
+    own.run("git", "checkout", "-q", "main")
+    own.run("dvc", "checkout")
     own.run("git", "checkout", "-qb", "theirs")
     db.insert(event(timestamp="2025-10-27 21:00:00"))
     night(own, UNTIL, "their night")
@@ -342,8 +369,14 @@ def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     db.insert(event(timestamp="2025-10-27 22:00:00"))
     night(own, UNTIL, "our night")
     assert own.run("git", "merge", "theirs", ok=False).returncode != 0
+    conflicts = set(own.run("git", "diff", "--name-only", "--diff-filter=U").stdout.split())
+    assert {"dvc.lock", "watermark.yaml"} <= conflicts
+    assert conflicts <= {"dvc.lock", "watermark.yaml", *(f"data/reports/{name}.json" for name in REPORTS)}
+    assert re.search("watermark.yaml(:| is no YAML)", own.fails("python", "-m", "stages.extract"))
     run(own, merge)
     assert own.run("git", "status", "--porcelain").stdout == ""
+    assert dict(answers(own))["2025-10-27"] == 5
+    assert "up to date" in own.run("dvc", "repro").stdout
     run(own, one)
     assert own.run("git", "diff", "theirs", "--", "dvc.lock").stdout == ""
     assert "up to date" in own.run("dvc", "repro").stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import pytest
@@ -11,46 +10,6 @@ from commands import summary
 from tests.helpers import USER_A, USER_B, Clone, Database, Project, event
 
 pytestmark = pytest.mark.xdist_group("clones")
-
-
-def test_experiments(clone: Clone, db: Database) -> None:
-    """In the checkout, in a temporary copy and in the queue; the copies read the checkout's .env."""
-    db.insert(event(), event(timestamp="2025-10-26 00:00:00"), event(timestamp="2025-10-26 00:00:01", userId=USER_B))
-    db.insert(event(timestamp="2025-09-20 00:00:00"))
-    (clone.path / ".env").write_text(f'DATABASE_URL="{db.url()}&schema=public"\n')
-    clone.change(("days: 90", "days: 40"))
-    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
-    clone.run("dvc", "repro")
-    clone.run("git", "commit", "-qam", "our own database")
-    clone.run("dvc", "exp", "run", "--temp", "-n", "one-user", "-S", f"extract.user_id={USER_B}")
-    clone.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "extract.days=1")
-    clone.run("dvc", "exp", "run", "-n", "short", "-S", "extract.days=30")  # while one is in the queue
-    assert json.loads(clone.text("data/reports/extract.json"))["days"] == 30
-    diff = clone.run("dvc", "metrics", "diff").stdout
-    assert "data/reports/quality.json" in diff
-    assert "rows" in diff
-    # Waits for the queue and, by the pipe, for its worker, because `dvc exp show` beside a working queue may hang, when
-    # it asks for a Git object that is not yet there.
-    clone.run("sh", "-c", "dvc exp run --run-all 2>&1 | cat > queue.log")
-    listed = json.loads(clone.run("dvc", "exp", "show", "--json").stdout)
-    shown = {
-        revision["name"]: revision["data"]["metrics"]["data/reports/quality.json"]["data"]["rows"]
-        for branch in listed
-        for experiment in branch.get("experiments") or []
-        for revision in experiment["revs"]
-    }
-    assert shown == {"one-user": 1, "queued": 1, "short": 3}
-
-
-def test_what_dvc_tabulates_is_readable_at_100_columns(clone: Clone) -> None:
-    """Of `dvc exp show` all metrics and params; the hashes of data/ stand right of them, where a pager cuts them off."""
-    clone.run("dvc", "exp", "run", "--temp", "-n", "short", "-S", "extract.days=30")
-    clone.run("dvc", "exp", "run", "-n", "other", "-S", "extract.days=20", "-S", "load.strategy=table")
-    for command in (["metrics", "show"], ["metrics", "diff"], ["exp", "show", "--only-changed"]):
-        printed = clone.run("dvc", *command, COLUMNS="100").stdout.splitlines()
-        header = next(line for line in printed if line.strip().startswith(("Path", "Experiment")))
-        assert header.rstrip()[:100].split() == [name for name in header.split() if not name.startswith("data/")]
-        assert "rows" in header or "Metric" in header
 
 
 def test_an_invalid_row_stops_the_run_and_the_last_snapshot_still_answers(clone: Clone, db: Database) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from contextlib import closing
 
@@ -15,7 +14,8 @@ from pipeline.core.errors import (
     PipelineError,
     SourceError,
 )
-from tests.helpers import ROOT, USER_B, Database, Project, damage, event, fails, files, rows_of_parquet, run_module
+from tests.docs import blocks, fill_in
+from tests.helpers import USER_B, Database, Project, damage, event, fails, files, rows_of_parquet, run_module
 
 
 @pytest.mark.parametrize(
@@ -74,20 +74,13 @@ def test_a_data_folder_that_can_not_be_written(extracted: Project) -> None:
     assert "next:" in done.stderr
 
 
-def role_of_readme(password: str) -> str:
-    """The SQL of README for a role that can do this job and no more."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    sql = re.search(r"```sql\n(CREATE ROLE reader.*?)```", text, re.DOTALL)
-    assert sql
-    return sql[1].replace("'...'", f"'{password}'")
-
-
-def test_the_role_of_the_readme_can_do_the_job_and_write_nothing(
+def test_the_role_of_the_page_can_do_the_job_and_write_nothing(
     db: Database, project: Project, monkeypatch: pytest.MonkeyPatch, server: dict[str, str]
 ) -> None:
     db.insert(event(), event(userId=USER_B))
     name = f"reader_{db.name}"
-    db.run(re.sub(r"\breader\b", name, role_of_readme("secret-word")))
+    (role,) = blocks("your-database", language="sql")
+    db.run(fill_in(role.text, {"reader": name}))
     monkeypatch.setenv("DATABASE_URL", db.url(user=name))
     project.all()
     assert len(rows_of_parquet(project.raw)) == 2
