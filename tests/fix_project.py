@@ -63,7 +63,7 @@ def ready_made(name: str, db: Database, project: Project, rows: Sequence[dict[st
 
 
 @pytest.fixture
-def five_days(db: Database, project: Project) -> Project:
+def published(db: Database, project: Project) -> Project:
     """Five days with three rows each, extracted, validated, exported and loaded."""
     project.set(extract__days=5)
     rows = [event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00") for n in range(15)]
@@ -78,7 +78,7 @@ def loaded(db: Database, project: Project) -> Project:
 
 
 @pytest.fixture
-def three_days_pinned(db: Database, project: Project) -> Project:
+def pinned_days(db: Database, project: Project) -> Project:
     """Three days with two rows each, of one transaction each, pinned once."""
     for day in (UNTIL - timedelta(days=n) for n in (3, 2, 1)):
         db.insert(event(timestamp=f"{day} 10:00:00"), event(timestamp=f"{day} 11:00:00"))

@@ -33,15 +33,15 @@ def collect(batch_size: int, lines: list[bytes], schema: pa.Schema = TEXTS) -> l
 @pytest.mark.parametrize(
     ("line", "values"),
     [
-        (b"\\N\t\n", (None, "")),
-        (b"\\\\N\t\\\\\\N\n", ("\\N", "\\\\N")),
-        (b"\\n\\t\\r\\b\\f\\v\t\\\\n\n", ("\n\t\r\b\f\v", "\\n")),
-        (b"\\\\\\\\n\t\\\\\\n\n", ("\\\\n", "\\\n")),
-        (b'"\t""\n', ('"', '""')),
-        (b"\\\\.\t.\n", ("\\.", ".")),
-        (b" a \tNULL\n", (" a ", "NULL")),
-        ("\ufeff\t\ufeff\n".encode(), ("\ufeff", "\ufeff")),
-        ("💡\tÜ\n".encode(), ("💡", "Ü")),
+        pytest.param(b"\\N\t\n", (None, ""), id="NULL and the empty text"),
+        pytest.param(b"\\\\N\t\\\\\\N\n", ("\\N", "\\\\N"), id="backslash N"),
+        pytest.param(b"\\n\\t\\r\\b\\f\\v\t\\\\n\n", ("\n\t\r\b\f\v", "\\n"), id="every escape"),
+        pytest.param(b"\\\\\\\\n\t\\\\\\n\n", ("\\\\n", "\\\n"), id="two backslashes"),
+        pytest.param(b'"\t""\n', ('"', '""'), id="quotes"),
+        pytest.param(b"\\\\.\t.\n", ("\\.", "."), id="end of data"),
+        pytest.param(b" a \tNULL\n", (" a ", "NULL"), id="blanks and the word NULL"),
+        pytest.param("\ufeff\t\ufeff\n".encode(), ("\ufeff", "\ufeff"), id="byte order mark"),
+        pytest.param("💡\tÜ\n".encode(), ("💡", "Ü"), id="beyond ASCII"),
     ],
 )
 def test_escapes(line: bytes, values: tuple[str | None, str | None]) -> None:
@@ -79,11 +79,15 @@ def test_large_values_end_a_batch_early() -> None:
 @pytest.mark.parametrize(
     ("line", "schema"),
     [
-        (b"only one field\n", TEXTS),
-        (b"\xff\xfe\tnot UTF-8\n", TEXTS),
-        (b"12x\tb\n", pa.schema([("a", pa.int32()), ("b", pa.string())])),
-        (b"infinity\tb\n", pa.schema([("a", pa.timestamp("ms")), ("b", pa.string())])),
-        (b"2025-10-27 10:00:00.123456\tb\n", pa.schema([("a", pa.timestamp("ms")), ("b", pa.string())])),
+        pytest.param(b"only one field\n", TEXTS, id="a field less"),
+        pytest.param(b"\xff\xfe\tnot UTF-8\n", TEXTS, id="no UTF-8"),
+        pytest.param(b"12x\tb\n", pa.schema([("a", pa.int32()), ("b", pa.string())]), id="no number"),
+        pytest.param(b"infinity\tb\n", pa.schema([("a", pa.timestamp("ms")), ("b", pa.string())]), id="infinity"),
+        pytest.param(
+            b"2025-10-27 10:00:00.123456\tb\n",
+            pa.schema([("a", pa.timestamp("ms")), ("b", pa.string())]),
+            id="microseconds",
+        ),
     ],
 )
 def test_what_does_not_fit_is_an_error_without_the_value(line: bytes, schema: pa.Schema) -> None:

@@ -67,30 +67,30 @@ def test_no_byte_of_a_file_can_change_unnoticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", ["validate", "export", "load"])
-def test_a_damaged_raw_file_is_named(five_days: Project, stage: str) -> None:
-    file = day_path(five_days.raw, date(2025, 10, 25))
+def test_a_damaged_raw_file_is_named(published: Project, stage: str) -> None:
+    file = day_path(published.raw, date(2025, 10, 25))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 4
     file.write_bytes(content)
     if stage == "export":  # which reads the files of the days that it writes
-        shutil.rmtree(day_path(five_days.exported, date(2025, 10, 25)).parent)
+        shutil.rmtree(day_path(published.exported, date(2025, 10, 25)).parent)
     with pytest.raises(DataError, match="2025-10-25"):
-        getattr(five_days, stage)()
+        getattr(published, stage)()
 
 
 @pytest.mark.parametrize("stage", ["extract", "export"])  # make faults kills all four, often
-def test_kill_9_and_the_next_run_gives_the_same_bytes(db: Database, five_days: Project, stage: str) -> None:
+def test_kill_9_and_the_next_run_gives_the_same_bytes(db: Database, published: Project, stage: str) -> None:
     db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 11:00:00") for n in range(5)))
-    five_days.refresh()
-    wanted = outputs(from_nothing(five_days))
+    published.refresh()
+    wanted = outputs(from_nothing(published))
     chance = random.Random(1)
     before = ["extract", "validate", "export", "load"]
     for name in before[: before.index(stage)]:
-        getattr(five_days, name)()
+        getattr(published, name)()
     for _ in range(2):
         process = subprocess.Popen(
             [sys.executable, "-m", f"stages.{stage}"],
-            cwd=five_days.root,
+            cwd=published.root,
             env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -98,8 +98,8 @@ def test_kill_9_and_the_next_run_gives_the_same_bytes(db: Database, five_days: P
         time.sleep(chance.uniform(0.2, 1.2))  # a random moment is the point
         process.send_signal(signal.SIGKILL)
         process.wait()
-    five_days.run()
-    assert outputs(five_days) == wanted
+    published.run()
+    assert outputs(published) == wanted
 
 
 @pytest.mark.xdist_group("clones")
@@ -129,61 +129,61 @@ def test_dvc_killed_with_its_stage_living_on(clone: Clone, db: Database) -> None
     shutil.rmtree(other)
 
 
-def test_a_moved_source_is_still_an_error_on_the_days_that_are_read(db: Database, five_days: Project) -> None:
+def test_a_moved_source_is_still_an_error_on_the_days_that_are_read(db: Database, published: Project) -> None:
     db.insert(event(timestamp=f"{YESTERDAY} 12:00:00"))
-    five_days.refresh()
+    published.refresh()
     db.insert(event(timestamp=f"{YESTERDAY} 13:00:00"))
-    before = outputs(five_days)
+    before = outputs(published)
     with pytest.raises(PinError, match="2025-10-27: pinned 4, now 5"):
-        five_days.extract()
-    assert outputs(five_days) == before
+        published.extract()
+    assert outputs(published) == before
 
 
 @pytest.mark.parametrize("first_run", [True, False])
 def test_a_change_in_place_after_the_pin_is_noticed_before_anything_is_published(
-    db: Database, five_days: Project, first_run: bool
+    db: Database, published: Project, first_run: bool
 ) -> None:
     """Also when it is changed back, so that the pins are true again and the files are not."""
     db.insert(event(timestamp=f"{YESTERDAY} 12:00:00"))
-    five_days.refresh()
+    published.refresh()
     if first_run:
-        shutil.rmtree(five_days.raw)
-    before = outputs(five_days)
+        shutil.rmtree(published.raw)
+    before = outputs(published)
     db.run('UPDATE behavioral_events SET "timeOfDay" = 5 WHERE timestamp >= %s', [YESTERDAY])
-    five_days.extract()
+    published.extract()
     db.run('UPDATE behavioral_events SET "timeOfDay" = NULL WHERE timestamp >= %s', [YESTERDAY])
-    five_days.refresh()
-    five_days.extract()
+    published.refresh()
+    published.extract()
     for _ in range(2):
         with pytest.raises(PinError, match=r"rows of 1 day are as many .* but not the same: 2025-10-27") as moved:
-            five_days.validate()
-    assert {name: text for name, text in outputs(five_days).items() if "raw" not in name and "extract" not in name} == {
+            published.validate()
+    assert {name: text for name, text in outputs(published).items() if "raw" not in name and "extract" not in name} == {
         name: text for name, text in before.items() if "raw" not in name and "extract" not in name
     }
-    assert f"rm -r {five_days.raw}" in str(moved.value)
-    shutil.rmtree(five_days.raw)
-    five_days.run()
-    assert outputs(five_days) == outputs(from_nothing(five_days))
+    assert f"rm -r {published.raw}" in str(moved.value)
+    shutil.rmtree(published.raw)
+    published.run()
+    assert outputs(published) == outputs(from_nothing(published))
 
 
-def test_with_a_filter_a_change_in_place_is_noticed_by_extract(db: Database, five_days: Project) -> None:
+def test_with_a_filter_a_change_in_place_is_noticed_by_extract(db: Database, published: Project) -> None:
     """Of the others' rows, too: the file of some can't be compared with the pin of all."""
-    five_days.set(extract__user_id=USER_A)
-    five_days.run()
-    before = outputs(five_days)
-    shutil.rmtree(five_days.raw)
+    published.set(extract__user_id=USER_A)
+    published.run()
+    before = outputs(published)
+    shutil.rmtree(published.raw)
     db.run('UPDATE behavioral_events SET "timeOfDay" = 5 WHERE timestamp >= %s', [YESTERDAY])
     with pytest.raises(PinError, match="2025-10-27: 3 rows as pinned, but of other content"):
-        five_days.extract()
+        published.extract()
     db.run("DELETE FROM behavioral_events WHERE timestamp >= %s", [YESTERDAY])
-    five_days.refresh()
-    five_days.run()
-    assert outputs(five_days) != before
+    published.refresh()
+    published.run()
+    assert outputs(published) != before
 
 
-def test_a_file_of_other_rows_than_postgresql_s_is_noticed(five_days: Project) -> None:
+def test_a_file_of_other_rows_than_postgresql_s_is_noticed(published: Project) -> None:
     """As by a mistake in decoding: as many rows, in the manifest, all valid, one value another."""
-    path = day_path(five_days.raw, YESTERDAY)
+    path = day_path(published.raw, YESTERDAY)
     table = pq.read_table(path)
     for column in table.column_names:
         values = table.column(column).to_pylist()
@@ -196,6 +196,6 @@ def test_a_file_of_other_rows_than_postgresql_s_is_noticed(five_days: Project) -
             other = "" if values[0] is None else values[0] + " "
         changed = pa.array([other, *values[1:]], kind)
         rewrite(path, table.set_column(table.column_names.index(column), column, changed))
-        five_days.as_if_made()
+        published.as_if_made()
         with pytest.raises(PinError, match="2025-10-27"):
-            five_days.validate()
+            published.validate()

@@ -52,33 +52,27 @@ def agree(db: Database, project: Project) -> dict[date, str]:
     return {day: pin.digest for day, pin in pinned.items()}
 
 
-@pytest.fixture
-def two_days(project: Project) -> Project:
-    project.set(extract__days=2)
-    return project
-
-
-def test_nasty_rows(db: Database, two_days: Project) -> None:
+def test_nasty_rows(db: Database, project: Project) -> None:
     db.insert(*nasty_rows())
-    agree(db, two_days)
+    agree(db, project)
 
 
-def test_rows_without_values_and_the_same_row_twice(db: Database, two_days: Project) -> None:
+def test_rows_without_values_and_the_same_row_twice(db: Database, project: Project) -> None:
     db.run("ALTER TABLE behavioral_events DROP CONSTRAINT behavioral_events_pkey")
     nullable = [column.name for column in COLUMNS if column.name != "timestamp"]
     for name in nullable:
         db.run(f'ALTER TABLE behavioral_events ALTER "{name}" DROP NOT NULL')
     db.insert(*(event(**{name: None}) for name in nullable), event(**dict.fromkeys(nullable)), *[event(id="1")] * 3)
-    assert agree(db, two_days)[DAYS[0]] == "0" * 16
+    assert agree(db, project)[DAYS[0]] == "0" * 16
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(rows(), max_size=8))
-def test_any_rows(db: Database, two_days: Project, some: list[dict[str, Any]]) -> None:
+def test_any_rows(db: Database, project: Project, some: list[dict[str, Any]]) -> None:
     db.run("TRUNCATE behavioral_events")
     if some:
         db.insert(*some)
-    agree(db, two_days)
+    agree(db, project)
 
 
 NEIGHBOURS = [
@@ -97,12 +91,12 @@ NEIGHBOURS = [
 ]
 
 
-def test_neighbours_pass_nothing_to_each_other_unseen(db: Database, two_days: Project) -> None:
+def test_neighbours_pass_nothing_to_each_other_unseen(db: Database, project: Project) -> None:
     seen = set()
     for values in NEIGHBOURS:
         db.run("TRUNCATE behavioral_events")
         db.insert(event(id="c" + "1" * 24, **values))
-        seen.add(agree(db, two_days)[DAYS[1]])
+        seen.add(agree(db, project)[DAYS[1]])
     assert len(seen) == len(NEIGHBOURS)
 
 
@@ -122,22 +116,27 @@ def encoded(db: Database, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Da
 
 
 @pytest.mark.parametrize(
-    ("encoding", "text"), [("LATIN1", "é ß ÿ"), ("EUC_JP", "日本語"), ("SQL_ASCII", "é 日本語 🧠")]
+    ("encoding", "text"),
+    [
+        pytest.param("LATIN1", "é ß ÿ", id="LATIN1"),
+        pytest.param("EUC_JP", "日本語", id="EUC_JP"),
+        pytest.param("SQL_ASCII", "é 日本語 🧠", id="SQL_ASCII"),
+    ],
 )
 def test_a_database_in_another_encoding(
-    encoded: Callable[[str], Database], two_days: Project, encoding: str, text: str
+    encoded: Callable[[str], Database], project: Project, encoding: str, text: str
 ) -> None:
     other = encoded(encoding)
     other.insert(event(contentType=text, eventData=f'{{"{text}": 1}}'), event(userId=USER_B, difficultyLevel=text))
-    agree(other, two_days)
-    two_days.validate()
+    agree(other, project)
+    project.validate()
     assert text in str(other.rows())
 
 
-def test_bytes_of_no_known_encoding(encoded: Callable[[str], Database], two_days: Project) -> None:
+def test_bytes_of_no_known_encoding(encoded: Callable[[str], Database], project: Project) -> None:
     other = encoded("SQL_ASCII")
     other.insert(event())
     other.run("UPDATE behavioral_events SET \"contentType\" = E'\\xe9'")
-    two_days.refresh()
+    project.refresh()
     with pytest.raises(DataError, match="can't give a value: invalid byte sequence"):
-        two_days.extract()
+        project.extract()

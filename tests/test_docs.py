@@ -23,6 +23,7 @@ from tests.helpers import ROOT, UNTIL, USER_A, USER_B, Clone, Database, event
 pytestmark = pytest.mark.xdist_group("clones")
 
 REPORTS = ("extract", "validation", "quality", "load")
+CONFIG = [ROOT / name for name in ("params.yaml", "dvc.yaml", "Makefile")]
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 
 # Languages that nothing runs: pictures and forms of words.
@@ -116,7 +117,7 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
     assert PipelineError.exit_code == 1
 
 
-@pytest.mark.parametrize("path", [*PAGES.values(), *(ROOT / name for name in ("params.yaml", "dvc.yaml", "Makefile"))])
+@pytest.mark.parametrize("path", [*PAGES.values(), *CONFIG], ids=lambda path: path.name)
 def test_no_machine_path_is_written_down(path: Path) -> None:
     assert not re.search(r"/(root|home|work|tmp)/", path.read_text(encoding="utf-8"))
 

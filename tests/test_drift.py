@@ -18,17 +18,42 @@ from tests.helpers import ROOT, Database, Project, damage, fails, files
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"', ["timeOfDay", "no such column", "integer"]),
-        ('ALTER TABLE behavioral_events RENAME "timeOfDay" TO "hour"', ["timeOfDay", "no such column"]),
-        ('ALTER TABLE behavioral_events ALTER "timeOfDay" TYPE bigint', ["timeOfDay", "integer", "bigint"]),
-        (
+        pytest.param(
+            'ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"',
+            ["timeOfDay", "no such column", "integer"],
+            id="column gone",
+        ),
+        pytest.param(
+            'ALTER TABLE behavioral_events RENAME "timeOfDay" TO "hour"',
+            ["timeOfDay", "no such column"],
+            id="column renamed",
+        ),
+        pytest.param(
+            'ALTER TABLE behavioral_events ALTER "timeOfDay" TYPE bigint',
+            ["timeOfDay", "integer", "bigint"],
+            id="another integer",
+        ),
+        pytest.param(
             "ALTER TABLE behavioral_events ALTER timestamp TYPE timestamptz",
             ["timestamp(3) without time zone", "timestamp with time zone"],
+            id="with a time zone",
         ),
-        ("ALTER TABLE behavioral_events ALTER timestamp TYPE timestamp(6)", ["timestamp(3)", "timestamp(6)"]),
-        ('ALTER TABLE behavioral_events ALTER "eventData" TYPE json', ["eventData", "jsonb", "json"]),
-        ('ALTER TABLE behavioral_events ALTER "eventType" TYPE text', ["eventType", 'enum "EventType"', "text"]),
-        ("DROP TABLE behavioral_events", ["no table behavioral_events"]),
+        pytest.param(
+            "ALTER TABLE behavioral_events ALTER timestamp TYPE timestamp(6)",
+            ["timestamp(3)", "timestamp(6)"],
+            id="microseconds",
+        ),
+        pytest.param(
+            'ALTER TABLE behavioral_events ALTER "eventData" TYPE json',
+            ["eventData", "jsonb", "json"],
+            id="json for jsonb",
+        ),
+        pytest.param(
+            'ALTER TABLE behavioral_events ALTER "eventType" TYPE text',
+            ["eventType", 'enum "EventType"', "text"],
+            id="text for an enum",
+        ),
+        pytest.param("DROP TABLE behavioral_events", ["no table behavioral_events"], id="table gone"),
     ],
 )
 def test_drift_is_named_with_both_types(db: Database, extracted: Project, change: str, said: list[str]) -> None:

@@ -57,7 +57,14 @@ def refreshing(clone: Clone) -> subprocess.Popen[str]:
     return process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, id="SIGINT"),
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGHUP, id="SIGHUP"),
+    ],
+)
 def test_no_server_is_left_behind(served: Clone, number: signal.Signals) -> None:
     process = refreshing(served)
     process.send_signal(number)

@@ -117,7 +117,15 @@ def test_what_erase_can_not_search_is_no_proof(own: Clone, scratch: Path) -> Non
     assert cached.name in said
 
 
-@pytest.mark.parametrize("user", ["x", "c" * 25 + "'; DROP TABLE x", "$(touch pwned)", USER_A + "\n"])
+@pytest.mark.parametrize(
+    "user",
+    [
+        pytest.param("x", id="a letter"),
+        pytest.param("c" * 25 + "'; DROP TABLE x", id="SQL"),
+        pytest.param("$(touch pwned)", id="shell"),
+        pytest.param(USER_A + "\n", id="a newline"),
+    ],
+)
 def test_only_a_cuid_can_be_erased(own: Clone, user: str) -> None:
     done = own.run("python", "-m", "commands.erase", user, ok=False)
     assert done.returncode == 2

@@ -43,7 +43,14 @@ def test_no_zone_of_server_role_session_or_client_moves_a_time(
     assert files(project.raw) == before
 
 
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (7, 3), (10_000_000, 8)])
+@pytest.mark.parametrize(
+    ("batch_size", "workers"),
+    [
+        pytest.param(1, 1, id="one and one"),
+        pytest.param(7, 3, id="7 rows, 3 workers"),
+        pytest.param(10_000_000, 8, id="all at once, 8 workers"),
+    ],
+)
 def test_batch_size_and_workers_change_no_byte(db: Database, project: Project, batch_size: int, workers: int) -> None:
     db.insert(*nasty_rows())
     project.refresh()
@@ -127,11 +134,11 @@ def test_another_major_version_gives_the_same_bytes(
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [
-        (USER_A, [USER_A]),
-        ([USER_A, USER_C], [USER_A, USER_C]),
-        (USER_B, [USER_B]),
-        ([USER_C], [USER_C]),
-        ("c" + "9" * 24, []),
+        pytest.param(USER_A, [USER_A], id="one user"),
+        pytest.param([USER_A, USER_C], [USER_A, USER_C], id="two users"),
+        pytest.param(USER_B, [USER_B], id="another user"),
+        pytest.param([USER_C], [USER_C], id="a list of one"),
+        pytest.param("c" + "9" * 24, [], id="a user without rows"),
     ],
 )
 def test_user_filter(db: Database, project: Project, wanted: object, expected: list[str]) -> None:

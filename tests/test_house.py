@@ -1,54 +1,192 @@
-"""The structure: what imports what, and that dvc.yaml tells the truth."""
+"""The structure: which room may use which, that dvc.yaml tells the truth, and that a person can read it."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from pipeline.core.paths import Paths
+from schemas.tables import TABLES
 from tests.helpers import ROOT, STAGES
 
+TOP = ("schemas", "pipeline", "stages", "commands")
+PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
 
-def local_imports(file: Path) -> set[str]:
+# What a room uses besides itself and schemas. Stages and commands use all of pipeline, and not each other.
+USES = {
+    "core": set(),
+    "files": {"core"},
+    "engine": {"core"},
+    "postgres": {"core"},
+    "sample": {"core"},
+    "source": {"core", "postgres", "sample"},
+    "checks": {"core", "files"},
+    "versions": {"core", "files"},
+    "days": {"core", "files", "postgres", "checks", "source", "engine"},
+}
+
+# A folder stands for its modules among a stage's deps where the stage imports at least so many of them.
+NEARLY_ALL = 0.75
+
+MAX_ARGUMENTS = 5
+MAX_LINES = 400
+
+
+def modules() -> dict[str, Path]:
+    """The project's own modules, by their dotted names."""
+    files = [file for top in TOP for file in sorted((ROOT / top).rglob("*.py"))]
+    names = {file: ".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files}
+    return {name.removesuffix(".__init__"): file for file, name in names.items()}
+
+
+MODULES = modules()
+
+
+def imports(file: Path) -> set[str]:
     """The project's own modules that `file` imports, anywhere in it but for type checking."""
-    found = set()
     tree = ast.parse(file.read_text(encoding="utf-8"))
     for guard in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
         if "TYPE_CHECKING" in ast.unparse(guard.test):
             guard.body = []
+    found = set()
     for node in ast.walk(tree):
         names = [f"{node.module}.{name.name}" for name in node.names] if isinstance(node, ast.ImportFrom) else []
         names += [name.name for name in node.names] if isinstance(node, ast.Import) else []
         for name in names:
-            for path in (name, name.rpartition(".")[0]):
-                module = Path(path.replace(".", "/") + ".py")
-                if path and (ROOT / module).exists():
-                    found.add(str(module))
+            found |= {known for known in (name, name.rpartition(".")[0]) if known in MODULES}
     return found
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_dvc_yaml_lists_every_local_module_that_a_stage_imports(stage: str) -> None:
-    needed, todo = set(), {f"stages/{stage}.py"}
+IMPORTS = {name: imports(file) - {name} for name, file in MODULES.items()}
+
+
+def room(name: str) -> str:
+    """stages, commands or schemas; of pipeline the folder or module in it."""
+    return name.split(".")[name.startswith("pipeline.")]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_arrows_run_as_drawn(name: str) -> None:
+    for target in IMPORTS[name]:
+        mine, theirs = room(name), room(target)
+        if mine in ("stages", "commands"):
+            assert theirs not in ("stages", "commands") or target == mine, f"{name} uses {target}"
+        elif mine != theirs:
+            assert theirs == "schemas" or theirs in USES.get(mine, set()), f"{name} uses {target}"
+
+
+def test_there_are_no_circles() -> None:
+    packages = {name for name, file in MODULES.items() if file.name == "__init__.py"}
+    graph = {name: targets - packages for name, targets in IMPORTS.items()}
+    assert list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def needed_by(stage: str) -> set[str]:
+    """The files of all modules that a stage imports, itself included."""
+    found, todo = set(), {f"stages.{stage}"}
     while todo:
-        module = todo.pop()
-        needed.add(module)
-        todo |= local_imports(ROOT / module) - needed
-    declared = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"][stage]["deps"]
-    code = {dep for dep in declared if dep.startswith(("pipeline", "schemas", "stages"))}
-    listed = {next((dep for dep in code if module.startswith(dep + "/")), module) for module in needed}
-    assert code == listed
-    others = {f"stages/{other}.py" for other in STAGES if other != stage}
-    assert not needed & others
+        name = todo.pop()
+        found.add(name)
+        todo |= IMPORTS[name] - found
+    return {str(MODULES[name].relative_to(ROOT)) for name in found}
 
 
-def test_every_parquet_output_is_versioned_and_every_report_is_in_git() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    for stage in stages.values():
-        for out in stage["outs"]:
-            assert all(options == {"persist": True} for options in out.values())
-        for metric in stage["metrics"]:
-            assert all(options == {"cache": False, "persist": True} for options in metric.values())
-        assert "${" not in stage["cmd"]
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_what_a_stage_imports(stage: str) -> None:
+    needed = needed_by(stage) - {"stages/__init__.py"}
+    code = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith(TOP)}
+    assert code == {next((dep for dep in code if file.startswith(f"{dep}/")), file) for file in needed}
+    for folder in code - {"schemas"}:
+        there = {str(file.relative_to(ROOT)) for file in (ROOT / folder).rglob("*.py")}
+        assert len(needed & there) >= NEARLY_ALL * len(there), f"{stage} uses few of {folder}"
+
+
+def test_a_comma_in_pseudonyms_concerns_export_alone() -> None:
+    reading = [stage for stage in STAGES if "pipeline/files/pseudonyms.py" in needed_by(stage)]
+    assert reading == ["export"]
+    assert not {"pipeline/files", "pipeline/files/pseudonyms.py"} & set(PIPELINE["extract"]["deps"])
+
+
+def test_dvc_yaml_has_the_paths_of_paths() -> None:
+    paths = Paths()
+    wrote = {
+        "extract": (paths.raw, paths.extract_report),
+        "validate": (paths.quarantine, paths.validation_report),
+        "export": (paths.export, paths.quality_report),
+        "load": (paths.database, paths.load_report),
+    }
+    read = {
+        "extract": {paths.watermark},
+        "validate": {paths.raw, paths.extract_report},
+        "export": {paths.raw, paths.quarantine, paths.extract_report, paths.validation_report},
+        "load": {paths.raw, paths.quarantine, paths.export, paths.extract_report, paths.quality_report},
+    }
+    for name, stage in PIPELINE.items():
+        assert stage["cmd"] == f"python -m stages.{name}"
+        out, metric = wrote[name]
+        assert stage["outs"] == [{str(out): {"persist": True}}]
+        assert stage["metrics"] == [{str(metric): {"cache": False, "persist": True}}]
+        assert {Path(dep) for dep in stage["deps"] if not dep.startswith(TOP)} == read[name]
+
+
+def test_dvc_yaml_has_whole_groups_of_params() -> None:
+    """So that an unknown key in a group runs a stage into its error. Of others' groups a stage has single keys."""
+    groups = {name: [param for param in stage["params"] if "." not in param] for name, stage in PIPELINE.items()}
+    assert groups == {
+        "extract": ["source", "extract"],
+        "validate": ["validate"],
+        "export": ["export"],
+        "load": ["export", "load"],
+    }
+
+
+def functions(file: Path) -> Iterator[ast.FunctionDef]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_function_takes_many_arguments(name: str) -> None:
+    for function in functions(MODULES[name]):
+        args = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+        many = len(args) - (args[:1] == ["self"])
+        assert many <= MAX_ARGUMENTS or function.name == "__init__", f"{name}.{function.name}"
+
+
+def test_rules_that_need_until_are_on_the_column_by_which_days_are_filed() -> None:
+    """validate decides by the day alone whether what passed once still passes when `until` has moved."""
+    for table in TABLES:
+        for column in table.columns:
+            assert column.name == table.time or not any(rule.needs_until for rule in column.rules)
+        assert not any(rule.needs_until or rule.needs_window for rule in table.rules)
+
+
+TESTS = sorted((ROOT / "tests").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", TESTS, ids=lambda file: file.name)
+def test_a_test_file_can_be_read(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= MAX_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module and not file.name.startswith("conftest"):
+            assert not node.module.startswith("tests.test_")
+    for function in functions(file):
+        for decorator in function.decorator_list:
+            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.parametrize":
+                assert has_ids(decorator), f"{file.name}: {function.name}: {ast.unparse(decorator)[:80]}"
+
+
+def has_ids(decorator: ast.Call) -> bool:
+    """A table has ids: by `ids`, by pytest.param, or because each line is one word or number that says it all."""
+    table: Any = decorator.args[1]
+    if any(keyword.arg == "ids" for keyword in decorator.keywords) or not isinstance(table, ast.List | ast.Tuple):
+        return True
+    return all(isinstance(line, ast.Constant) or "id=" in ast.unparse(line) for line in table.elts)

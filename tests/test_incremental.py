@@ -136,47 +136,47 @@ def unmoved(project: Project, *but: date) -> Iterator[None]:
     ids=["a late row", "an update in place", "a delete"],
 )
 def test_a_change_of_one_day_costs_one_day(
-    db: Database, five_days: Project, sql: str, capsys: pytest.CaptureFixture[str]
+    db: Database, published: Project, sql: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    five_days.set(validate__mode="quarantine")
-    before = days_of(five_days)
+    published.set(validate__mode="quarantine")
+    before = days_of(published)
     db.run(sql)
     capsys.readouterr()
-    five_days.refresh()
-    changed = [line for line in days_of(five_days) if line not in before]
+    published.refresh()
+    changed = [line for line in days_of(published) if line not in before]
     assert len(changed) == 1
     assert "2025-10-25" in changed[0]
-    with unmoved(five_days, date(2025, 10, 25)):
+    with unmoved(published, date(2025, 10, 25)):
         capsys.readouterr()
-        five_days.extract()
+        published.extract()
         assert said(capsys, "extract") == "extract: kept 4, read 1, dropped 0"
-        five_days.validate()
+        published.validate()
         assert "4 days had passed before" in capsys.readouterr().out
-        five_days.export()
+        published.export()
         assert said(capsys, "export") == "export: kept 4, wrote 1"
-        five_days.load()
-    assert outputs(five_days) == outputs(from_nothing(five_days))
+        published.load()
+    assert outputs(published) == outputs(from_nothing(published))
 
 
 @pytest.mark.parametrize("invalid", [0, 1])
 def test_two_changed_days_with_others_between_them(
-    db: Database, five_days: Project, invalid: int, capsys: pytest.CaptureFixture[str]
+    db: Database, published: Project, invalid: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Also when a day between them has a row in quarantine."""
-    five_days.set(validate__mode="quarantine")
+    published.set(validate__mode="quarantine")
     db.run(
         'UPDATE behavioral_events SET "sessionPerformanceScore" = 101 WHERE id IN '
         "(SELECT id FROM behavioral_events WHERE timestamp::date = '2025-10-25' LIMIT %s)",
         [invalid],
     )
-    five_days.refresh()
-    five_days.run()
+    published.refresh()
+    published.run()
     db.run("UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp::date IN ('2025-10-24', '2025-10-27')")
-    five_days.refresh()
-    five_days.run()
+    published.refresh()
+    published.run()
     assert "the content of 3 days had been compared before" in capsys.readouterr().out
-    assert json.loads(five_days.paths.load_report.read_text())["tables"][0]["quarantine"] == invalid
-    assert outputs(five_days) == outputs(from_nothing(five_days))
+    assert json.loads(published.paths.load_report.read_text())["tables"][0]["quarantine"] == invalid
+    assert outputs(published) == outputs(from_nothing(published))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_two_changed_days_with_others_between_them(
     ids=["extract", "export"],
 )
 def test_other_code_makes_every_file_anew(
-    five_days: Project,
+    published: Project,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -196,13 +196,13 @@ def test_other_code_makes_every_file_anew(
     they are the same: what made a file stands in the report, not in the file."""
     edited = tmp_path / "edited.py"
     edited.write_text("# a comment")
-    before = files(five_days.raw) | files(five_days.exported)
-    report = five_days.paths.extract_report.read_text()
+    before = files(published.raw) | files(published.exported)
+    report = published.paths.extract_report.read_text()
     monkeypatch.setattr(module, "CODE", (*module.CODE, str(edited)))
-    five_days.run()
+    published.run()
     assert words in capsys.readouterr().out
-    assert files(five_days.raw) | files(five_days.exported) == before
-    assert (five_days.paths.extract_report.read_text() == report) == (module is export)
+    assert files(published.raw) | files(published.exported) == before
+    assert (published.paths.extract_report.read_text() == report) == (module is export)
 
 
 def test_the_code_that_decides_bytes_is_what_writes_them() -> None:
@@ -214,49 +214,49 @@ def test_the_code_that_decides_bytes_is_what_writes_them() -> None:
         assert listed - {"pipeline/files/pseudonyms.py"} == wanted
 
 
-def test_the_night_after(db: Database, five_days: Project, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_night_after(db: Database, published: Project, capsys: pytest.CaptureFixture[str]) -> None:
     db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
-    five_days.refresh(UNTIL + timedelta(days=1))
+    published.refresh(UNTIL + timedelta(days=1))
     capsys.readouterr()
-    five_days.extract()
+    published.extract()
     assert said(capsys, "extract") == "extract: kept 4, read 1, dropped 1"
-    five_days.validate()
-    five_days.export()
-    five_days.load()
+    published.validate()
+    published.export()
+    published.load()
     assert "the content of 4 days had been compared before" in capsys.readouterr().out
-    five_days.set(load__strategy="table")
-    five_days.load()  # which makes all rows anew
+    published.set(load__strategy="table")
+    published.load()  # which makes all rows anew
     assert "compared before" not in capsys.readouterr().out
-    five_days.set(load__strategy="view")
-    five_days.load()
-    assert outputs(five_days) == outputs(from_nothing(five_days))
+    published.set(load__strategy="view")
+    published.load()
+    assert outputs(published) == outputs(from_nothing(published))
 
 
-def test_no_database_is_needed_when_no_day_has_to_be_read(five_days: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_database_is_needed_when_no_day_has_to_be_read(published: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
-    five_days.set(extract__batch_size=7)
-    with unmoved(five_days):
-        five_days.extract()
+    published.set(extract__batch_size=7)
+    with unmoved(published):
+        published.extract()
 
 
-def test_a_kept_day_whose_row_has_a_new_twin_is_checked_again(db: Database, five_days: Project) -> None:
+def test_a_kept_day_whose_row_has_a_new_twin_is_checked_again(db: Database, published: Project) -> None:
     twin = db.run("SELECT id FROM behavioral_events WHERE timestamp::date = '2025-10-25' LIMIT 1")[0][0]
     db.run("ALTER TABLE behavioral_events DROP CONSTRAINT behavioral_events_pkey")
     db.insert(event(id=twin, timestamp=f"{YESTERDAY} 12:00:00"))
-    five_days.refresh()
-    five_days.extract()
+    published.refresh()
+    published.extract()
     with pytest.raises(RowsInvalidError, match=r"id.unique \(2\)"):
-        five_days.validate()
+        published.validate()
 
 
-def test_rules_that_changed_are_applied_to_all_days(db: Database, five_days: Project) -> None:
+def test_rules_that_changed_are_applied_to_all_days(db: Database, published: Project) -> None:
     db.run("UPDATE behavioral_events SET \"experimentPhase\" = 'baseline_1' WHERE timestamp::date = '2025-10-25'")
-    five_days.refresh()
-    five_days.extract()
-    five_days.validate()
-    five_days.set(validate__experiment_phases=["baseline_2"])
+    published.refresh()
+    published.extract()
+    published.validate()
+    published.set(validate__experiment_phases=["baseline_2"])
     with pytest.raises(RowsInvalidError, match=r"experimentPhase.isin \(3\)"):
-        five_days.validate()
+        published.validate()
 
 
 def test_a_day_that_grew_too_old_is_checked_again(db: Database, project: Project) -> None:
@@ -274,23 +274,23 @@ def test_a_day_that_grew_too_old_is_checked_again(db: Database, project: Project
         project.validate()
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"rules": 1}', None])
-def test_without_the_note_of_what_passed_everything_is_checked(
-    five_days: Project, note: str | None, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"rules": 1}', None])
+def test_without_the_cache_of_what_passed_everything_is_checked(
+    published: Project, content: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = outputs(five_days)
-    five_days.paths.verified("validate").unlink()
-    if note is not None:
-        five_days.paths.verified("validate").write_text(note)
-    five_days.validate()
+    before = outputs(published)
+    published.paths.verified("validate").unlink()
+    if content is not None:
+        published.paths.verified("validate").write_text(content)
+    published.validate()
     assert "had passed before" not in capsys.readouterr().out
-    assert outputs(five_days) == before
+    assert outputs(published) == before
 
 
-def test_a_failing_day_is_not_taken_for_one_that_passed(db: Database, five_days: Project) -> None:
+def test_a_failing_day_is_not_taken_for_one_that_passed(db: Database, published: Project) -> None:
     db.insert(event(timestamp=f"{YESTERDAY} 12:00:00", dayOfWeek=9))
-    five_days.refresh()
-    five_days.extract()
+    published.refresh()
+    published.extract()
     for _ in range(2):
         with pytest.raises(RowsInvalidError, match=r"1 row of 16 .* dayOfWeek.in_range \(1\)"):
-            five_days.validate()
+            published.validate()

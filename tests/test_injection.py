@@ -52,7 +52,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 
 
 @pytest.fixture
-def two(db: Database, project: Project) -> Project:
+def pinned(db: Database, project: Project) -> Project:
     db.insert(event(), event(experimentPhase="baseline_1"))
     project.refresh()
     return project
@@ -71,10 +71,10 @@ def test_a_user_id_is_a_cuid_or_an_error(project: Project, value: Any) -> None:
 
 @quick
 @given(user=st.from_regex(CUID, fullmatch=True))
-def test_any_cuid_is_only_compared(db: Database, two: Project, user: str) -> None:
-    two.set(extract__user_id=user)
-    two.extract()
-    assert rows_of_parquet(two.raw) == [row for row in db.rows() if row[1] == user]
+def test_any_cuid_is_only_compared(db: Database, pinned: Project, user: str) -> None:
+    pinned.set(extract__user_id=user)
+    pinned.extract()
+    assert rows_of_parquet(pinned.raw) == [row for row in db.rows() if row[1] == user]
     assert len(db.rows()) == 2
 
 
@@ -108,22 +108,22 @@ def test_any_schema_is_only_named(db: Database, project: Project, schema: str) -
 
 @quick
 @given(name=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=63))
-def test_any_application_name_is_only_shown(two: Project, name: str) -> None:
-    two.set(source__application_name=name)
-    with source.connect(two.params.source, TABLES) as target, transaction(target) as connection:
+def test_any_application_name_is_only_shown(pinned: Project, name: str) -> None:
+    pinned.set(source__application_name=name)
+    with source.connect(pinned.params.source, TABLES) as target, transaction(target) as connection:
         assert fetch(connection, "SELECT current_setting('application_name')") == [(name,)]
 
 
 @quick
 @given(phase=texts.filter(bool))
-def test_any_label_of_a_phase_is_only_compared(db: Database, two: Project, phase: str) -> None:
-    two.set(validate__experiment_phases=[phase, "baseline_1"])
-    two.extract()
-    two.validate()
+def test_any_label_of_a_phase_is_only_compared(db: Database, pinned: Project, phase: str) -> None:
+    pinned.set(validate__experiment_phases=[phase, "baseline_1"])
+    pinned.extract()
+    pinned.validate()
     if phase != "baseline_1":
-        two.set(validate__experiment_phases=[phase])
+        pinned.set(validate__experiment_phases=[phase])
         with pytest.raises(RowsInvalidError, match=r"experimentPhase.isin \(1\)"):
-            two.validate()
+            pinned.validate()
 
 
 names = texts.map(lambda text: text.replace("\0", "").replace("/", "")).filter(

@@ -30,7 +30,14 @@ from tests.helpers import (
 )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGINT, id="SIGINT"),
+        pytest.param(signal.SIGHUP, id="SIGHUP"),
+    ],
+)
 def test_a_signal_ends_the_run_with_nothing_published_and_no_connection_left(
     db: Database, extracted: Project, number: signal.Signals
 ) -> None:

@@ -49,7 +49,10 @@ def sql(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("argument", "said"),
-    [("SELECT nonsense", "DuckDB refused the query"), ("missing.sql", "there is no file missing.sql")],
+    [
+        pytest.param("SELECT nonsense", "DuckDB refused the query", id="unknown column"),
+        pytest.param("missing.sql", "there is no file missing.sql", id="no such file"),
+    ],
 )
 def test_a_query_that_can_not_be_run(reproduced: Clone, argument: str, said: str) -> None:
     failed = reproduced.run("python", "-m", "commands.query", argument, ok=False)

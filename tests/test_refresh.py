@@ -42,16 +42,33 @@ def test_nothing_moved(pinned: Project, capsys: pytest.CaptureFixture[str]) -> N
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda db: db.insert(event()), "1 day with more rows: 2025-10-27 (2 -> 3)"),
-        (lambda db: db.run("DELETE FROM behavioral_events WHERE timestamp > '2025-10-27'"), "fewer rows: 2025-10-27"),
-        (lambda db: db.run('UPDATE behavioral_events SET "timeOfDay" = 3'), "2 days with changed rows"),
-        (lambda db: db.run("""UPDATE behavioral_events SET "eventData" = '{"a": 1.0}'"""), "2 days with changed rows"),
-        (lambda db: db.run("UPDATE behavioral_events SET \"contentType\" = ''"), "2 days with changed rows"),
-        (
+        pytest.param(lambda db: db.insert(event()), "1 day with more rows: 2025-10-27 (2 -> 3)", id="a row more"),
+        pytest.param(
+            lambda db: db.run("DELETE FROM behavioral_events WHERE timestamp > '2025-10-27'"),
+            "fewer rows: 2025-10-27",
+            id="rows less",
+        ),
+        pytest.param(
+            lambda db: db.run('UPDATE behavioral_events SET "timeOfDay" = 3'),
+            "2 days with changed rows",
+            id="a number in every row",
+        ),
+        pytest.param(
+            lambda db: db.run("""UPDATE behavioral_events SET "eventData" = '{"a": 1.0}'"""),
+            "2 days with changed rows",
+            id="a body in every row",
+        ),
+        pytest.param(
+            lambda db: db.run("UPDATE behavioral_events SET \"contentType\" = ''"),
+            "2 days with changed rows",
+            id="an empty text in every row",
+        ),
+        pytest.param(
             lambda db: db.run(
                 "UPDATE behavioral_events SET \"engagementLevel\" = 'LOW' WHERE timestamp < '2025-10-27'"
             ),
             "1 day with changed rows: 2025-10-26",
+            id="one day's rows",
         ),
     ],
 )

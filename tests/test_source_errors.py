@@ -21,12 +21,14 @@ from tests.helpers import USER_B, Database, Project, damage, event, fails, files
 @pytest.mark.parametrize(
     ("url", "kind", "said"),
     [
-        ("postgresql://u:secret-word@127.0.0.1:1/d", SourceError, "Connection refused"),
-        ("postgresql://u:secret-word@host.invalid/d", SourceError, "host.invalid"),
-        ("LOCKED", SourceError, "password authentication failed"),
-        ("NO_DATABASE", SourceError, "does not exist"),
-        ("NO_TLS", SourceError, "SSL"),
-        ("mysql://u:secret-word@h/d", ParamsError, "postgresql://"),
+        pytest.param(
+            "postgresql://u:secret-word@127.0.0.1:1/d", SourceError, "Connection refused", id="nobody listens"
+        ),
+        pytest.param("postgresql://u:secret-word@host.invalid/d", SourceError, "host.invalid", id="no such host"),
+        pytest.param("LOCKED", SourceError, "password authentication failed", id="wrong password"),
+        pytest.param("NO_DATABASE", SourceError, "does not exist", id="no such database"),
+        pytest.param("NO_TLS", SourceError, "SSL", id="no TLS"),
+        pytest.param("mysql://u:secret-word@h/d", ParamsError, "postgresql://", id="another kind of database"),
     ],
 )
 def test_a_source_that_can_not_be_read(

@@ -36,19 +36,19 @@ def is_true(project: Project) -> None:
     project.paths.verified("refresh").write_bytes(saved)
 
 
-def test_only_days_with_newer_rows_are_hashed(db: Database, three_days_pinned: Project, hashed: list[date]) -> None:
-    three_days_pinned.refresh()
+def test_only_days_with_newer_rows_are_hashed(db: Database, pinned_days: Project, hashed: list[date]) -> None:
+    pinned_days.refresh()
     assert hashed == []
     db.run(f"UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp = '{DAYS[1]} 10:00:00'")
-    three_days_pinned.refresh()
+    pinned_days.refresh()
     assert hashed == [DAYS[1]]
-    is_true(three_days_pinned)
+    is_true(pinned_days)
     hashed.clear()
     db.run(f"DELETE FROM behavioral_events WHERE timestamp = '{DAYS[0]} 10:00:00'")
     db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
-    three_days_pinned.refresh(UNTIL + timedelta(days=1), days=4)
+    pinned_days.refresh(UNTIL + timedelta(days=1), days=4)
     assert sorted(hashed) == [DAYS[0], UNTIL]
-    is_true(three_days_pinned)
+    is_true(pinned_days)
 
 
 # What changes rows of a day without a newer row in it, or the other way round.
@@ -70,13 +70,13 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_rows_is_noticed(db: Database, three_days_pinned: Project, change: str) -> None:
+def test_what_changes_rows_is_noticed(db: Database, pinned_days: Project, change: str) -> None:
     db.run('UPDATE behavioral_events SET "dayOfWeek" = 1, "timeOfDay" = 2')
-    three_days_pinned.refresh()
+    pinned_days.refresh()
     for statement in CHANGES[change].format(*DAYS).split("; "):
         db.run(statement)
-    three_days_pinned.refresh()
-    is_true(three_days_pinned)
+    pinned_days.refresh()
+    is_true(pinned_days)
 
 
 def other_table(db: Database, name: str = "other") -> None:
@@ -133,49 +133,47 @@ def test_another_part_of_the_table_with_older_rows(
     is_true(project)
 
 
-def test_of_a_view_nothing_is_said(db: Database, three_days_pinned: Project, hashed: list[date]) -> None:
+def test_of_a_view_nothing_is_said(db: Database, pinned_days: Project, hashed: list[date]) -> None:
     db.run("ALTER TABLE behavioral_events RENAME TO old; CREATE VIEW behavioral_events AS SELECT * FROM old")
     for _ in range(2):
         hashed.clear()
-        three_days_pinned.refresh()
+        pinned_days.refresh()
         assert sorted(hashed) == DAYS
 
 
 def test_of_a_table_whose_rows_are_elsewhere_nothing_is_said(
-    three_days_pinned: Project, hashed: list[date], monkeypatch: pytest.MonkeyPatch
+    pinned_days: Project, hashed: list[date], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any extension stands for those that keep rows elsewhere, which are not here."""
     monkeypatch.setattr(unchanged, "ELSEWHERE", ("plpgsql",))
-    three_days_pinned.refresh()
+    pinned_days.refresh()
     assert sorted(hashed) == DAYS
 
 
 def test_a_role_that_may_not_see_the_statistics(
-    db: Database, three_days_pinned: Project, hashed: list[date], monkeypatch: pytest.MonkeyPatch
+    db: Database, pinned_days: Project, hashed: list[date], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     role = f"narrow_{db.name}"
     db.run(f"REVOKE SELECT ON pg_stat_bgwriter FROM PUBLIC; CREATE ROLE {role} LOGIN")
     db.run(f"GRANT SELECT ON behavioral_events TO {role}")
     monkeypatch.setenv("DATABASE_URL", db.url(role))
-    before = three_days_pinned.paths.watermark.read_bytes()
-    three_days_pinned.refresh()
+    before = pinned_days.paths.watermark.read_bytes()
+    pinned_days.refresh()
     assert sorted(hashed) == DAYS
-    assert three_days_pinned.paths.watermark.read_bytes() == before
+    assert pinned_days.paths.watermark.read_bytes() == before
 
 
-def test_a_generated_column_is_not_told_by_its_row(
-    db: Database, three_days_pinned: Project, hashed: list[date]
-) -> None:
+def test_a_generated_column_is_not_told_by_its_row(db: Database, pinned_days: Project, hashed: list[date]) -> None:
     db.run('ALTER TABLE behavioral_events DROP COLUMN "timeOfDay"')
     db.run('ALTER TABLE behavioral_events ADD COLUMN "timeOfDay" integer GENERATED ALWAYS AS ("dayOfWeek") VIRTUAL')
     for _ in range(2):
         hashed.clear()
-        three_days_pinned.refresh()
+        pinned_days.refresh()
         assert sorted(hashed) == DAYS
 
 
 @pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK", "ROLLBACK TO inner_; COMMIT"])
-def test_a_transaction_that_was_open_during_the_look(db: Database, three_days_pinned: Project, ending: str) -> None:
+def test_a_transaction_that_was_open_during_the_look(db: Database, pinned_days: Project, ending: str) -> None:
     """Also when others began and ended after it, so that its number is far below the newest."""
     with closing(db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute("BEGIN")
@@ -188,12 +186,12 @@ def test_a_transaction_that_was_open_during_the_look(db: Database, three_days_pi
         )
         for _ in range(5):
             db.insert(event(timestamp=f"{DAYS[2]} 12:00:00"))
-        three_days_pinned.refresh()
-        is_true(three_days_pinned)
+        pinned_days.refresh()
+        is_true(pinned_days)
         for statement in ending.split("; "):
             cursor.execute(statement)
-    three_days_pinned.refresh()
-    is_true(three_days_pinned)
+    pinned_days.refresh()
+    is_true(pinned_days)
 
 
 def saved_days(content: dict[str, Any]) -> dict[str, Any]:
@@ -221,19 +219,19 @@ def all_days(content: dict[str, Any], key: str, change: Callable[[int], object])
     ],
 )
 def test_a_cache_that_says_nothing(
-    three_days_pinned: Project, hashed: list[date], damage: Callable[[dict[str, Any]], str]
+    pinned_days: Project, hashed: list[date], damage: Callable[[dict[str, Any]], str]
 ) -> None:
-    file = three_days_pinned.paths.verified("refresh")
+    file = pinned_days.paths.verified("refresh")
     before = file.read_text()
     hashed.clear()
     file.write_text(damage(json.loads(before)))
     assert file.read_text() != before
-    three_days_pinned.refresh()
+    pinned_days.refresh()
     assert sorted(hashed) == DAYS
 
 
-def test_full_hashes_every_day(three_days_pinned: Project, hashed: list[date]) -> None:
-    three_days_pinned.refresh(full=True)
+def test_full_hashes_every_day(pinned_days: Project, hashed: list[date]) -> None:
+    pinned_days.refresh(full=True)
     assert sorted(hashed) == DAYS
 
 

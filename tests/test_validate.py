@@ -62,7 +62,7 @@ def prepare(project: Project) -> None:
     project.extract()
 
 
-@pytest.mark.parametrize(("values", "column", "check"), INVALID)
+@pytest.mark.parametrize(("values", "column", "check"), INVALID, ids=lambda value: f"{value}"[:40])
 def test_each_rule_is_counted_and_its_case_shown(
     lax: Database, project: Project, values: dict[str, Any], column: str, check: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -208,10 +208,12 @@ def test_json_that_no_database_would_give_is_found(db: Database, project: Projec
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("altered", "the file of 2025-10-27 is altered"),
-        ("one missing", "the file of 2025-10-26 is missing; 1 of 2 files are there"),
-        ("all missing", "the file of 2025-10-26 is missing; 0 of 2 files are there"),
-        ("one more", "the file of 2025-10-28 is of no day in the window; 3 of 2 files are there"),
+        pytest.param("altered", "the file of 2025-10-27 is altered", id="altered"),
+        pytest.param("one missing", "the file of 2025-10-26 is missing; 1 of 2 files are there", id="one missing"),
+        pytest.param("all missing", "the file of 2025-10-26 is missing; 0 of 2 files are there", id="all missing"),
+        pytest.param(
+            "one more", "the file of 2025-10-28 is of no day in the window; 3 of 2 files are there", id="one more"
+        ),
     ],
 )
 def test_files_that_extract_did_not_write_are_refused(
@@ -245,16 +247,18 @@ def test_pandera_s_variables_of_the_environment_switch_nothing_off(db: Database,
         assert "timeOfDay.in_range (1)" in done.stderr
 
 
-@pytest.mark.parametrize("note", ["[" * 200_000, None])
-def test_a_note_that_can_not_be_read_or_written_is_no_error(db: Database, project: Project, note: str | None) -> None:
+@pytest.mark.parametrize("content", [pytest.param("[" * 200_000, id="unreadable"), pytest.param(None, id="unwritable")])
+def test_a_cache_that_can_not_be_read_or_written_is_no_error(
+    db: Database, project: Project, content: str | None
+) -> None:
     db.insert(event())
     project.all()
     for file in (project.paths.verified("validate"), project.paths.verified("load")):
         file.unlink()
-        if note is None:
+        if content is None:
             file.mkdir()
         else:
-            file.write_text(note)
+            file.write_text(content)
     project.all()
 
 
