@@ -82,7 +82,12 @@ def decode(text: bytes, schema: pa.Schema, check_utf8: bool = True) -> pa.Record
             pa.csv.ReadOptions(column_names=schema.names, block_size=len(text) + 1, use_threads=False),
             pa.csv.ParseOptions(delimiter="\t", quote_char=False, escape_char=False, ignore_empty_lines=False),
             pa.csv.ConvertOptions(
-                column_types=schema, strings_can_be_null=True, null_values=["\\N"], check_utf8=check_utf8
+                column_types=schema,
+                strings_can_be_null=True,
+                null_values=["\\N"],
+                true_values=["t"],
+                false_values=["f"],
+                check_utf8=check_utf8,
             ),
         )
     except pa.ArrowInvalid as error:
