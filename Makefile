@@ -15,15 +15,17 @@ KILLS ?= 100
 TIMES ?= 3
 
 help: ## print the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}' | \
+		fold -s -w "$${COLUMNS:-$$(tput cols 2> /dev/null || echo 80)}"
 
-setup: $(BIN)/.ready ## make .venv and install requirements.txt
+setup: $(BIN)/.ready ## make .venv, install requirements.txt and the project
 
-$(BIN)/.ready: requirements.txt
+$(BIN)/.ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is $$($(PYTHON) --version 2>&1), expected 3.11 or newer; next: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
 $(BIN)/.ready-dev: $(BIN)/.ready requirements-dev.txt
@@ -39,7 +41,7 @@ repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
 	@$(RUN) dvc repro
 	@$(RUN) python -m commands.summary
 
-refresh: $(BIN)/.ready ## look at the source and rewrite watermark.yaml (UNTIL=DATE)
+refresh: $(BIN)/.ready ## pin what the source holds in watermark.yaml (UNTIL=DATE)
 	@$(RUN) python -m commands.refresh $(if $(UNTIL),--until "$(UNTIL)")
 
 # After a night whose push failed there is more than one commit that the remote may not have.
@@ -57,14 +59,14 @@ queries: $(BIN)/.ready ## run the example queries of queries/
 summary: $(BIN)/.ready ## say again what the last run gave
 	@$(RUN) python -m commands.summary
 
-remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=https://... for compatible stores)
+remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=https://...)
 	@case "$(URL)" in s3://?*) ;; *) echo "error: URL is '$(URL)', expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2;; esac
 	@case "$(ENDPOINT)" in ""|http://?*|https://?*) ;; *) echo "error: ENDPOINT is '$(ENDPOINT)', expected http(s)://HOST; next: make remote URL=$(URL) ENDPOINT=https://$(ENDPOINT)"; exit 2;; esac
 	@$(RUN) dvc remote add --default --force storage "$(URL)"
 	@$(RUN) dvc remote modify storage verify true
 	@test -z "$(ENDPOINT)" || $(RUN) dvc remote modify storage endpointurl "$(ENDPOINT)"
 
-check: $(BIN)/.ready ## do pipeline and dvc.lock agree, and is everything in the remote? Needs no data
+check: $(BIN)/.ready ## is the commit whole: dvc.lock and the remote? Needs no data
 	@$(RUN) python -m commands.check
 
 test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run all tests
