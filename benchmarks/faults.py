@@ -30,7 +30,7 @@ import psycopg2.extensions
 from benchmarks import standby
 from benchmarks.report import STAGES, table
 from benchmarks.standby import dsn, url
-from pipeline.core import params
+from pipeline.core.params import load_params
 from pipeline.sample import server as pgserver
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
 
@@ -70,7 +70,7 @@ class Lab:
             .replace("attempts: 6", "attempts: 8")
             .replace("retry_wait: 1\n", "retry_wait: 0.3\n")
         )
-        assert params.load(folder / "params.yaml").extract.days == 6
+        assert load_params(folder / "params.yaml").extract.days == 6
         self.must("refresh", "--until", UNTIL)
         self.rows = self.expected()
 

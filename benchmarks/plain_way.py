@@ -17,7 +17,9 @@ import psycopg2
 import sqlalchemy as sa
 
 from pipeline import source
-from pipeline.core import params, watermark
+from pipeline.core import watermark
+from pipeline.core.params import load_params
+from pipeline.core.paths import Paths
 from pipeline.files.sql import literal
 from schemas.behavioral_events import BEHAVIORAL_EVENTS, validate_behavioral_events
 
@@ -29,7 +31,7 @@ def main() -> None:
     table = BEHAVIORAL_EVENTS.name
     columns = ", ".join(column.quoted for column in BEHAVIORAL_EVENTS.columns)
     query = sa.text(f"SELECT {columns} FROM {table} WHERE timestamp >= :begin AND timestamp < :until")
-    with source.connect(params.load().source, [BEHAVIORAL_EVENTS]) as target:
+    with source.connect(load_params(Paths().params).source, [BEHAVIORAL_EVENTS]) as target:
         engine = sa.create_engine("postgresql+psycopg2://", creator=lambda: psycopg2.connect(target.dsn))
         with engine.connect() as connection:
             window = {"begin": watermark.midnight(min(pins.tables[table])), "until": until}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from pipeline.core import params, watermark
+from pipeline.core import watermark
+from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run
 from schemas.tables import TABLES
@@ -13,10 +14,10 @@ from schemas.tables import TABLES
 def preflight(paths: Paths) -> None:
     """Raise ParamsError or PinError that says what can't be meant."""
     mend_lock(paths)
-    wanted = params.load(paths.params)
+    params = load_params(paths.params)
     pinned = watermark.load(paths.watermark)
     for table in TABLES:
-        watermark.pinned(pinned, table.name, wanted.extract.days)
+        watermark.pinned(pinned, table.name, params.extract.days)
 
 
 def mend_lock(paths: Paths) -> None:

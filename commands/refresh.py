@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline import source
-from pipeline.core import digest, params, progress, watermark
+from pipeline.core import digest, progress, watermark
 from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
+from pipeline.core.params import MAX_DAYS, Extract, Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run
 from pipeline.core.progress import Progress, count
@@ -50,7 +51,7 @@ class Options(NamedTuple):
     full: bool = False
 
 
-def refresh(paths: Paths, wanted: params.Params, options: Options) -> None:
+def refresh(paths: Paths, params: Params, options: Options) -> None:
     """Rewrite watermark.yaml, or leave it as it is if nothing moved.
 
     Raises ContractError, RowsInvalidError, SourceError, and PinError where the sample would replace another source.
@@ -58,7 +59,7 @@ def refresh(paths: Paths, wanted: params.Params, options: Options) -> None:
     old = watermark.load(paths.watermark) if paths.watermark.exists() else None
     if options.full:
         paths.verified("refresh").unlink(missing_ok=True)
-    new = retrying("refresh", wanted.source, lambda: pin_source(paths, wanted, options, old))
+    new = retrying("refresh", params.source, lambda: pin_source(paths, params, options, old))
     lines = list(moved(old, new))
     watermark.save(new, paths.watermark)
     for line in lines:
@@ -70,30 +71,30 @@ def refresh(paths: Paths, wanted: params.Params, options: Options) -> None:
         print(f"refresh: nothing moved; {paths.watermark} stays as it was ({count(rows, 'row')})")
 
 
-def pin_source(paths: Paths, wanted: params.Params, options: Options, old: Watermark | None) -> Watermark:
+def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | None) -> Watermark:
     """What the source holds now."""
-    with source.connect(wanted.source, TABLES) as target:
+    with source.connect(params.source, TABLES) as target:
         until = options.until or default_until(target)
         if until > datetime.now(UTC).date():
             progress.say(f"refresh: notice: {until} lies in the future; rows may still come")
-        window = watermark.window(until, options.days or wanted.extract.days)
+        window = watermark.window(until, options.days or params.extract.days)
         print(f"refresh: pinning {count(len(window), 'day')} before {until} in {target.name}", flush=True)
         # On the sample also what was pinned before, to see whether that was another source.
         before = dict(old.tables) if target.is_sample and old is not None else {}
         days = {table.name: sorted({*window, *before.get(table.name, ())}) for table in TABLES}
-        found = pin_days(paths, wanted.extract, target, days)
+        found = pin_days(paths, params.extract, target, days)
         check_source(paths, before, found)
         return Watermark(until, {name: {day: pins[day] for day in window} for name, pins in found.items()})
 
 
 def pin_days(
-    paths: Paths, wanted: params.Extract, target: Target, days: Mapping[str, list[date]]
+    paths: Paths, params: Extract, target: Target, days: Mapping[str, list[date]]
 ) -> dict[str, dict[date, Pin]]:
     """The pins of the days of each table, all in one snapshot. Raises what check_contract and check_instants raise."""
-    with executor(wanted.workers) as pool, shared_snapshot(target, pool) as snapshot:
+    with executor(params.workers) as pool, shared_snapshot(target, pool) as snapshot:
         for notice in snapshot.run(check_contract, target):
             progress.say(f"refresh: notice: {notice}")
-        snapshot.run(check_instants, target, wanted.user_id)
+        snapshot.run(check_instants, target, params.user_id)
         encoding = snapshot.run(statements.encoding)
         tasks, ages = [], {}
         for relation in target.relations:
@@ -212,8 +213,8 @@ def _day(text: str) -> date:
 
 
 def _days(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= params.MAX_DAYS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {params.MAX_DAYS}")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_DAYS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MAX_DAYS}")
     return int(text)
 
 
@@ -224,7 +225,7 @@ def main() -> None:
     parser.add_argument("--full", action="store_true", help="hash the rows of all days, also where none is newer")
     args = parser.parse_args()
     paths = Paths()
-    refresh(paths, params.load(paths.params), Options(args.until, args.days, args.full))
+    refresh(paths, load_params(paths.params), Options(args.until, args.days, args.full))
 
 
 if __name__ == "__main__":

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from pipeline.core import params
+from pipeline.core.params import Source
 from pipeline.postgres.target import Relation, Target, dsn, secrets
 from pipeline.postgres.url import database_url, parse_url
 from schemas.table import Table
 
 
 @contextmanager
-def connect(settings: params.Source, tables: Sequence[Table]) -> Iterator[Target]:
+def connect(settings: Source, tables: Sequence[Table]) -> Iterator[Target]:
     """The source that DATABASE_URL names, or the embedded sample, for the length of the block."""
     text = database_url()
     if text is None:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.checks.figures import figures
-from pipeline.core import params
 from pipeline.core.errors import DataError
+from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
@@ -36,50 +36,46 @@ CODE = tuple(str(m.__file__) for m in (pseudonyms, table_code, types, writer, wr
 THREADS = 2
 
 
-def export(paths: Paths, wanted: params.Params) -> None:
+def export(paths: Paths, params: Params) -> None:
     """Make data/export and quality.json. Raises DataError when validate did not vouch for what is there."""
-    key = pseudonyms.key() if wanted.export.pseudonymize else None
+    key = pseudonyms.key() if params.export.pseudonymize else None
     raw = manifest.read(paths.extract_report)
     check_verdict(paths, raw)
     shared = {table.name: shared_by_all_days(table, key) for table in TABLES}
-    tasks, kept = [], {}
-    for table in TABLES:
-        bad = quarantined_rows(paths.quarantined(table.name))
-        made_from = {
-            day: manifest.made_from(shared[table.name], file.sha256, bad.get(day, ()))
-            for day, file in raw[table.name].items()
-        }
-        kept[table.name] = manifest.unchanged(paths.quality_report, paths.export / table.name, made_from)
-        tasks += [
+    bad = {table.name: quarantined_rows(paths.quarantined(table.name)) for table in TABLES}
+    made_from = {
+        name: {day: manifest.made_from(shared[name], file.sha256, bad[name].get(day, ())) for day, file in days.items()}
+        for name, days in raw.items()
+    }
+    kept = {
+        name: manifest.unchanged(paths.quality_report, paths.export / name, days) for name, days in made_from.items()
+    }
+    with replacing_days(paths.export, kept) as staging:
+        tasks = [
             ExportTask(
                 table=table,
                 day=day,
                 source=day_path(paths.raw / table.name, day),
                 file=file,
-                quarantined=bad.get(day, ()),
-                pseudonymize=wanted.export.pseudonymize,
-                made_from=made_from[day],
-                batch_size=wanted.extract.batch_size,
-                path=Path(),
+                quarantined=bad[table.name].get(day, ()),
+                pseudonymize=params.export.pseudonymize,
+                made_from=made_from[table.name][day],
+                batch_size=params.extract.batch_size,
+                path=day_path(staging / table.name, day),
             )
+            for table in TABLES
             for day, file in raw[table.name].items()
             if day not in kept[table.name]
         ]
-    with replacing_days(paths.export, kept) as staging:
-        tasks = [task._replace(path=day_path(staging / task.table.name, task.day)) for task in tasks]
         new = write(tasks)
         files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in raw.items()}
-        places = [
-            (
-                table,
-                [
-                    day_path((paths.export if day in kept[table.name] else staging) / table.name, day)
-                    for day in files[table.name]
-                ],
-            )
-            for table in TABLES
-        ]
-        found = figures(places)
+        places = {name: {day: paths.export if day in kept[name] else staging for day in raw[name]} for name in raw}
+        found = figures(
+            [
+                (table, [day_path(root / table.name, day) for day, root in places[table.name].items()])
+                for table in TABLES
+            ]
+        )
     write_report(paths.quality_report, {**found, "made_from": list(shared.values()), "files": manifest.entries(files)})
     total = sum(map(len, files.values()))
     print(f"export: kept {total - len(tasks)}, wrote {len(tasks)}")

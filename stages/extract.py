@@ -19,9 +19,10 @@ import pyarrow
 from psycopg2.extensions import connection as Connection
 
 from pipeline import source
-from pipeline.core import params, progress, watermark
+from pipeline.core import progress, watermark
 from pipeline.core.digest import Pin
 from pipeline.core.errors import PinError
+from pipeline.core.params import Extract, Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run
 from pipeline.core.progress import Progress, count
@@ -51,11 +52,11 @@ NAMED = 5
 Pins = Mapping[str, Mapping[date, Pin]]
 
 
-def extract(paths: Paths, wanted: params.Params) -> None:
+def extract(paths: Paths, params: Params) -> None:
     """Make data/raw and extract.json. Raises what read_days raises, and PinError when a day was never pinned."""
     pinned = watermark.load(paths.watermark)
-    pins = {table.name: watermark.pinned(pinned, table.name, wanted.extract.days) for table in TABLES}
-    shared = {table.name: shared_by_all_days(table, wanted.extract) for table in TABLES}
+    pins = {table.name: watermark.pinned(pinned, table.name, params.extract.days) for table in TABLES}
+    shared = {table.name: shared_by_all_days(table, params.extract) for table in TABLES}
     kept = {}
     for name, days in pins.items():
         made_from = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
@@ -63,24 +64,24 @@ def extract(paths: Paths, wanted: params.Params) -> None:
     to_read = {name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()}
     read, dropped = sum(map(len, to_read.values())), sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
     with replacing_days(paths.raw, kept) as staging:
-        new = retrying("extract", wanted.source, lambda: read_days(wanted, to_read, shared, staging)) if read else {}
+        new = retrying("extract", params.source, lambda: read_days(params, to_read, shared, staging)) if read else {}
     files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
     write_report(paths.extract_report, report(files, list(shared.values())))
     rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
     print(f"extract: kept {total - read}, read {read}, dropped {dropped}")
     print(f"extract: {count(rows, 'row')} in {count(total, 'file')} under {paths.raw}")
     if not rows:
-        of = " of the users in extract.user_id" if wanted.extract.user_id else ""
+        of = " of the users in extract.user_id" if params.extract.user_id else ""
         print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)
 
 
-def shared_by_all_days(table: Table, wanted: params.Extract) -> dict[str, str]:
+def shared_by_all_days(table: Table, params: Extract) -> dict[str, str]:
     """What decides the bytes of all files of a table; a day's own part is its pin."""
     users = {"users": "all"}
-    if wanted.user_id and table.user:
+    if params.user_id and table.user:
         # Of the users only a hash: the report of files without rows of theirs shall not name them.
-        sha256 = hashlib.sha256("\n".join(wanted.user_id).encode()).hexdigest()
-        users = {"users": str(len(wanted.user_id)), "users_sha256": sha256}
+        sha256 = hashlib.sha256("\n".join(params.user_id).encode()).hexdigest()
+        users = {"users": str(len(params.user_id)), "users_sha256": sha256}
     return {
         "table": table.name,
         **users,
@@ -90,14 +91,14 @@ def shared_by_all_days(table: Table, wanted: params.Extract) -> dict[str, str]:
     }
 
 
-def count_dropped(folder: Path, wanted: Mapping[date, Pin]) -> int:
+def count_dropped(folder: Path, pins: Mapping[date, Pin]) -> int:
     """The days in the folder of a table that have left the window."""
-    names = {day_path(folder, day).parent.name for day in wanted}
+    names = {day_path(folder, day).parent.name for day in pins}
     return sum(entry.name not in names for entry in folder.glob(PREFIX + "*"))
 
 
 def read_days(
-    wanted: params.Params, pins: Pins, shared: Mapping[str, Mapping[str, str]], staging: Path
+    params: Params, pins: Pins, shared: Mapping[str, Mapping[str, str]], staging: Path
 ) -> dict[tuple[str, date], File]:
     """Write the files of the days in `pins` under `staging`; returns what the report says of each.
 
@@ -105,13 +106,13 @@ def read_days(
     the file; with a user filter a file holds fewer, so their digest is computed here. Raises ContractError,
     RowsInvalidError, PinError when the source has moved, DataError when rows are lost on the way, and SourceError.
     """
-    users = wanted.extract.user_id
+    users = params.extract.user_id
     days = sorted({day for some in pins.values() for day in some})
     expected = None if users else sum(pin.rows for some in pins.values() for pin in some.values())
     files = {}
-    with source.connect(wanted.source, TABLES) as target:
+    with source.connect(params.source, TABLES) as target:
         print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
-        with executor(wanted.extract.workers) as pool, shared_snapshot(target, pool) as snapshot:
+        with executor(params.extract.workers) as pool, shared_snapshot(target, pool) as snapshot:
             for notice in snapshot.run(check_contract, target):
                 progress.say(f"extract: notice: {notice}")
             snapshot.run(check_instants, target, users)
@@ -126,7 +127,7 @@ def read_days(
                     users=users,
                     made_from=manifest.made_from(shared[relation.table.name], pin),
                     encoding=encoding,
-                    batch_size=wanted.extract.batch_size,
+                    batch_size=params.extract.batch_size,
                     path=day_path(staging / relation.table.name, day),
                 )
                 for relation in target.relations
@@ -187,14 +188,14 @@ def report(files: manifest.Files, shared: list[dict[str, str]]) -> dict[str, Any
     }
 
 
-def check(wanted: params.Params) -> None:
+def check(params: Params) -> None:
     """Only compare the contract with the database, as a deploy of the app may ask before it migrates."""
 
     def compare() -> tuple[str, list[str]]:
-        with source.connect(wanted.source, TABLES) as target, transaction(target) as connection:
+        with source.connect(params.source, TABLES) as target, transaction(target) as connection:
             return target.name, check_contract(connection, target)
 
-    name, notices = retrying("extract", wanted.source, compare)
+    name, notices = retrying("extract", params.source, compare)
     for notice in notices:
         progress.say(f"extract: notice: {notice}")
     print(f"extract: the table in {name} is what the contract describes")
@@ -205,11 +206,11 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only compare the contract with the database")
     only_check = parser.parse_args().check
     paths = Paths()
-    wanted = params.load(paths.params)
+    params = load_params(paths.params)
     if only_check:
-        check(wanted)
+        check(params)
         sys.exit()  # it is no run whose time the summary would tell
-    extract(paths, wanted)
+    extract(paths, params)
 
 
 if __name__ == "__main__":

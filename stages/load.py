@@ -17,8 +17,8 @@ import duckdb
 
 from pipeline.checks import reconcile
 from pipeline.checks.reconcile import Places
-from pipeline.core import params
 from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
@@ -48,9 +48,9 @@ UNFIT = {"?", "\\"}
 NAMED = 3
 
 
-def load(paths: Paths, wanted: params.Params) -> None:
+def load(paths: Paths, params: Params) -> None:
     """Make data/analytics.duckdb and load.json. Raises DataError when rows are missing, too many or other ones."""
-    strategy = wanted.load.strategy
+    strategy = params.load.strategy
     raw, exported = manifest.read(paths.extract_report), manifest.read(paths.quality_report)
     manifest.check(paths.extract_report, paths.raw, raw)
     manifest.check(paths.quality_report, paths.export, exported)
@@ -59,7 +59,7 @@ def load(paths: Paths, wanted: params.Params) -> None:
         results = {}
         for table in TABLES:
             # Pseudonyms are not to be compared with the ids they stand for.
-            columns = tuple(c.name for c in table.columns if not (wanted.export.pseudonymize and c.pseudonym))
+            columns = tuple(c.name for c in table.columns if not (params.export.pseudonymize and c.pseudonym))
             job = Job(table, raw[table.name], exported[table.name], columns, strategy)
             results[table.name] = compare_table(paths, new, job)
         differences = [difference for result in results.values() for difference in result.differences]

@@ -18,7 +18,8 @@ import duckdb
 
 from pipeline.checks import findings, pins
 from pipeline.checks.findings import Findings
-from pipeline.core import digest, params, watermark
+from pipeline.core import digest, watermark
+from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
@@ -48,7 +49,7 @@ class Checked(NamedTuple):
     verified: int  # days that were verified before
 
 
-def validate(paths: Paths, wanted: params.Params) -> None:
+def validate(paths: Paths, params: Params) -> None:
     """Make data/quarantine and validation.json.
 
     Raises DataError when data/raw is not what extract wrote, PinError when it does not hold the pinned rows, and in
@@ -57,11 +58,11 @@ def validate(paths: Paths, wanted: params.Params) -> None:
     files = manifest.read(paths.extract_report)
     manifest.check(paths.extract_report, paths.raw, files)
     until = date.fromisoformat(read_report(paths.extract_report, "window")["window"][1])
-    settings = Settings(watermark.midnight(until), wanted.validate.labels)
+    settings = Settings(watermark.midnight(until), params.validate.labels)
     key = verified.cache_key(settings.labels, code(), [metadata.version(name) for name in LIBRARIES])
     with replacing_files(paths.quarantine) as new:
         checked = {
-            table.name: check_table(paths, wanted, Job(table, files[table.name], settings, key, new))
+            table.name: check_table(paths, params, Job(table, files[table.name], settings, key, new))
             for table in TABLES
         }
         found = {name: result.findings for name, result in checked.items()}
@@ -69,7 +70,7 @@ def validate(paths: Paths, wanted: params.Params) -> None:
             pins.check(paths.raw / name, result.moved)
         quarantined = {f"{path.stem}.parquet": sha256(path) for path in sorted(new.glob("*.parquet"))}
         known = {"data/raw": manifest.digest_of(files), **quarantined}
-        write_report(paths.validation_report, findings.report(found, wanted.validate, known))
+        write_report(paths.validation_report, findings.report(found, params.validate, known))
         findings.write_cases(found, paths.failures)
         clean = {
             name: {d: f.sha256 for d, f in files[name].items() if d not in found[name].failed_days} for name in found
@@ -77,7 +78,7 @@ def validate(paths: Paths, wanted: params.Params) -> None:
         verified.save(paths.verified("validate"), {name: Verified(key, days) for name, days in clean.items()})
         findings.show(found, paths.failures)
         failed = sum(result.failed_rows for result in found.values())
-        if failed and wanted.validate.mode == "strict":
+        if failed and params.validate.mode == "strict":
             raise findings.invalid(found, paths.validation_report)
     rows, checks = (sum(f.rows for f in found.values()), sum(len(f.counts) for f in found.values()))
     verdict = f"{count(failed, 'row')} to {paths.quarantine}" if failed else "all passed"
@@ -106,13 +107,13 @@ class Job(NamedTuple):
     quarantine: Path
 
 
-def check_table(paths: Paths, wanted: params.Params, job: Job) -> Checked:
+def check_table(paths: Paths, params: Params, job: Job) -> Checked:
     """Put the rules to the rows of a table, search the window for duplicates, and compare the files with the pins."""
     table, files, folder = job.table, job.files, paths.raw / job.table.name
     saved = verified.recall(paths.verified("validate"), table.name, job.key)
     known = [day for day, file in files.items() if file.sha256 == saved.get(day)]
     unknown = {day: file for day, file in files.items() if day not in set(known)}
-    result = Findings(table.name, table.key, wanted.validate.failure_cases, wanted.validate.report_values)
+    result = Findings(table.name, table.key, params.validate.failure_cases, params.validate.report_values)
     with ThreadPoolExecutor(2) as aside:
         twice = aside.submit(duplicates, table, folder, files, unknown, job.quarantine / "spill")
         moved = aside.submit(pins.days_that_moved, table, folder, unknown)
@@ -129,7 +130,7 @@ def check_table(paths: Paths, wanted: params.Params, job: Job) -> Checked:
             settings=job.settings,
             duplicates=twice.result(),
             findings=result,
-            batch_size=wanted.extract.batch_size,
+            batch_size=params.extract.batch_size,
             quarantine=job.quarantine / paths.quarantined(table.name).name,
         )
         total = sum(files[day].rows for day in to_check)

@@ -26,8 +26,8 @@ import yaml
 
 from commands import refresh
 from pipeline.checks.pins import pins_of
-from pipeline.core import params
 from pipeline.core.errors import PipelineError
+from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.files import manifest
 from pipeline.files.layout import day_path, read_report, write_report
@@ -165,8 +165,8 @@ class Project:
         self.paths.params.write_text(yaml.safe_dump(self.values), encoding="utf-8")
 
     @property
-    def params(self) -> params.Params:
-        return params.load(self.paths.params)
+    def params(self) -> Params:
+        return load_params(self.paths.params)
 
     def refresh(self, until: date | None = UNTIL, days: int | None = None, full: bool = False) -> None:
         refresh.refresh(self.paths, self.params, refresh.Options(until, days, full))

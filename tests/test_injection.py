@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from psycopg2 import sql
 
 from pipeline import source
-from pipeline.core import params
 from pipeline.core.errors import ParamsError, PipelineError, RowsInvalidError
+from pipeline.core.params import load_params
 from pipeline.postgres.session import transaction
 from pipeline.postgres.statements import fetch
 from schemas.rules import CUID
@@ -63,7 +63,7 @@ def pinned(db: Database, project: Project) -> Project:
 def test_a_user_id_is_a_cuid_or_an_error(project: Project, value: Any) -> None:
     project.set(extract__user_id=value)
     try:
-        users = params.load(project.root / "params.yaml").extract.user_id
+        users = load_params(project.root / "params.yaml").extract.user_id
     except ParamsError:
         return
     assert value is None or users == tuple(sorted(set(value if isinstance(value, list) else [value])))

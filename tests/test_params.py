@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import params, watermark
+from pipeline.core import watermark
 from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
+from pipeline.core.params import load_params
 from pipeline.core.watermark import Watermark
 from tests.helpers import TABLE, USER_A, USER_B, Project
 
 
 def test_the_project_s_own_params_load(project: Project) -> None:
-    loaded = params.load(project.root / "params.yaml")
+    loaded = load_params(project.root / "params.yaml")
     assert loaded.extract.user_id == ()
     assert loaded.validate.mode == "strict"
 
@@ -49,7 +50,7 @@ def test_the_project_s_own_params_load(project: Project) -> None:
 def test_what_can_not_be_meant_is_refused(project: Project, key: str, value: Any, said: str) -> None:
     project.set(**{key: value})
     with pytest.raises(ParamsError) as caught:
-        params.load(project.root / "params.yaml")
+        load_params(project.root / "params.yaml")
     assert said in str(caught.value)
     assert "next:" in str(caught.value)
 
@@ -67,19 +68,19 @@ def test_files_that_are_no_params(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(text)
     with pytest.raises(ParamsError, match=said):
-        params.load(file)
+        load_params(file)
 
 
 def test_a_missing_file_names_the_next_command(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="git checkout"):
-        params.load(tmp_path / "params.yaml")
+        load_params(tmp_path / "params.yaml")
     with pytest.raises(ParamsError, match=r"commands\.refresh"):
         watermark.load(tmp_path / "watermark.yaml")
 
 
 def test_user_ids_are_a_set(project: Project) -> None:
     project.set(extract__user_id=[USER_B, USER_A, USER_B])
-    assert params.load(project.root / "params.yaml").extract.user_id == (USER_A, USER_B)
+    assert load_params(project.root / "params.yaml").extract.user_id == (USER_A, USER_B)
 
 
 DAYS = {date(2024, 2, 28): Pin(3, "0" * 16), date(2024, 2, 29): Pin(0, "f" * 16)}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import source
-from pipeline.core import params
 from pipeline.core.errors import ParamsError
+from pipeline.core.params import load_params
 from pipeline.postgres.session import transaction
 from pipeline.postgres.statements import fetch
 from pipeline.postgres.url import database_url, parse_url
@@ -112,7 +112,7 @@ def test_only_the_url_says_where_to_connect(
     db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As in Prisma: not the variables of libpq, and of the arguments only the folder of a socket."""
-    settings = params.load(ROOT / "params.yaml").source
+    settings = load_params(ROOT / "params.yaml").source
     with monkeypatch.context() as environment:
         for name, value in {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGSERVICE": "x", "PGUSER": "x"}.items():
             environment.setenv(name, value)

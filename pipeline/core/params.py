@@ -160,7 +160,7 @@ def _group(path: Path, data: object, name: str, keys: tuple[str, ...]) -> dict[s
     return data
 
 
-def load(path: Path = Path("params.yaml")) -> Params:
+def load_params(path: Path) -> Params:
     """Read params.yaml. Raises ParamsError that names the key, what it holds and what it may hold."""
     top = _group(path, load_yaml(path), "", Params._fields)
     source = _group(path, top["source"], "source", Source._fields)

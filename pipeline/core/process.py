@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from pipeline.core import params
 from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.progress import say
 
@@ -36,19 +36,19 @@ FOLDER_PROBLEMS = {
 }
 
 
-def run_stage(name: str, stage: Callable[[Paths, params.Params], None], description: str) -> None:
+def run_stage(name: str, stage: Callable[[Paths, Params], None], description: str) -> None:
     """Run a stage in the current folder, with its params.yaml."""
 
     def main() -> None:
         argparse.ArgumentParser(prog=f"python -m stages.{name}", description=description).parse_args()
         paths = Paths()
-        stage(paths, params.load(paths.params))
+        stage(paths, load_params(paths.params))
 
     run(name, main)
 
 
 def run(stage: str, main: Callable[[], None]) -> None:
-    """Run a stage's main, turn what it raises into a message and an exit code, and note how long it took.
+    """Run a stage's main, turn what it raises into a message and an exit code, and save how long it took.
 
     The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
     """
@@ -74,7 +74,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
             raise  # a mistake of the code: the traceback is for whoever mends it
         print(f"{stage}: error: {known}", file=sys.stderr)
         raise SystemExit(known.exit_code) from None
-    _note_time(stage, time.perf_counter() - STARTED)
+    _save_time(stage, time.perf_counter() - STARTED)
     _leave()
 
 
@@ -146,7 +146,7 @@ def _terminate(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _note_time(stage: str, seconds: float) -> None:
+def _save_time(stage: str, seconds: float) -> None:
     try:
         path = Paths().time(stage)
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import TypeVar
 
-from pipeline.core import params
 from pipeline.core.errors import PipelineError, TransientSourceError
+from pipeline.core.params import Source
+from pipeline.core.progress import say
 
 Result = TypeVar("Result")
 
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 MAX_WAIT = 60
 
 
-def retrying(stage: str, settings: params.Source, action: Callable[[], Result]) -> Result:
+def retrying(stage: str, settings: Source, action: Callable[[], Result]) -> Result:
     """What `action` returns, tried again from its begin when it raises TransientSourceError, up to settings.attempts.
 
     Waits longer each time, and a random while more, so that many clients do not come back at once.
@@ -31,17 +31,17 @@ def retrying(stage: str, settings: params.Source, action: Callable[[], Result]) 
             raise failed.pop()  # the first attempt counts
         return action()
 
-    def say(state: tenacity.RetryCallState) -> None:
+    def tell(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         what = error.what if isinstance(error, PipelineError) else error
         pause = f"attempt {state.attempt_number + 1} of {settings.attempts} in {state.upcoming_sleep:.1f} s"
-        print(f"{stage}: {what}; {pause}, from the beginning", file=sys.stderr, flush=True)
+        say(f"{stage}: {what}; {pause}, from the beginning")
 
     attempts = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(settings.attempts),
         wait=tenacity.wait_exponential_jitter(multiplier=settings.retry_wait, max=MAX_WAIT, jitter=settings.retry_wait),
         retry=tenacity.retry_if_exception_type(TransientSourceError),
-        before_sleep=say,
+        before_sleep=tell,
         reraise=True,
     )
     return attempts(again)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from psycopg2.extensions import make_dsn
 from psycopg2.sql import Identifier
 
-from pipeline.core import params
+from pipeline.core.params import Source
 from schemas.table import Table
 
 # A password that is so short stands in half of all words.
@@ -36,7 +36,7 @@ class Target(NamedTuple):
     name: str
     is_sample: bool
     secrets: tuple[str, ...]
-    settings: params.Source
+    settings: Source
 
     def __repr__(self) -> str:
         return self.name
