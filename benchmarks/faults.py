@@ -378,7 +378,7 @@ def main() -> None:
                 *(lambda stage=stage: killed(lab, stage, args.kills // 4, chance) for stage in STAGES),
                 lambda: terminated(lab, args.times),
                 lambda: restarted(lab, args.times),
-                lambda: refused(lab, min(args.times, 1)),
+                lambda: refused(lab, 1),
                 lambda: full(lab, args.times),
                 *(lambda stage=stage: disk_full(lab, stage, args.times) for stage in STAGES),
                 lambda: held_open(lab, args.times),
@@ -386,7 +386,7 @@ def main() -> None:
                 lambda: twice(lab, args.times),
                 lambda: cancelled_by_replay(lab, args.times, second),
             ]
-            for fault in faults:
+            for fault in faults if args.times else faults[: len(STAGES)]:
                 found.append(fault())
                 print(f"faults: {found[-1].name}: {found[-1].tries} tries", file=sys.stderr)
     finally:

@@ -131,9 +131,17 @@ def own(first_night: Clone, db: Database, scratch: Path) -> Iterator[Clone]:
 @pytest.fixture
 def pushing(own: Clone, s3: S3, bucket: str) -> Clone:
     """The same with a remote, to which nothing was pushed yet."""
-    own.make("remote", f"URL=s3://{bucket}/events", f"ENDPOINT={s3.url}")
-    own.commit("a remote")
+    with_remote(own, s3, bucket)
     return own
+
+
+def with_remote(clone: Clone, s3: S3, bucket: str) -> None:
+    """What `make remote` and a commit do, without two seconds of DVC."""
+    config = clone.path / ".dvc" / "config"
+    text = config.read_text().replace("[core]\n", "[core]\n    remote = storage\n")
+    storage = f"['remote \"storage\"']\n    url = s3://{bucket}/events\n    verify = true\n    endpointurl = {s3.url}\n"
+    config.write_text(text + storage)
+    clone.commit("a remote")
 
 
 def fill(db: Database) -> None:

@@ -58,7 +58,8 @@ def test_no_byte_of_a_file_can_change_unnoticed(tmp_path: Path) -> None:
     for place in range(len(good)):
         file.write_bytes(good[:place] + bytes([good[place] ^ 1]) + good[place + 1 :])
         assert not is_known()
-        file.write_bytes(good[:place])
+    for length in range(0, len(good), 97):
+        file.write_bytes(good[:length])
         assert not is_known()
     file.write_bytes(good + b"\0")
     assert not is_known()

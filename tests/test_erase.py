@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_remote import S3, bytes_of, copy_of, night
+from tests.docs import blocks, run_shell
+from tests.fix_remote import S3, bytes_of, copy_of, night, with_remote
 from tests.helpers import UNTIL, USER_A, USER_B, USER_C, Clone, Database, event
 
 pytestmark = pytest.mark.xdist_group("remote")
@@ -16,8 +17,7 @@ pytestmark = pytest.mark.xdist_group("remote")
 def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     """Three versions: without the user, with, and without again. Cache, remote and history are looked at."""
     before, without = own.run("git", "rev-parse", "HEAD").stdout.strip(), bytes_of(own)
-    own.make("remote", f"URL=s3://{bucket}/events", f"ENDPOINT={s3.url}")
-    own.commit("a remote")
+    with_remote(own, s3, bucket)
     own.run("dvc", "push")
     db.insert(
         event(userId=USER_B, timestamp="2025-10-26 09:00:00"),
@@ -54,7 +54,9 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     copied.unlink()
 
     s3.forget_requests()
-    dry = own.run("python", "-m", "commands.erase", USER_B).stdout
+    here, elsewhere = blocks("erase", language="sh")  # the page's own commands
+    only_look, for_good = here.text.splitlines()
+    dry = run_shell(own, here._replace(text=only_look), {"USER_ID": USER_B})
     assert f"version {holding[:10]}" in dry
     assert before[:10] not in dry
     assert after[:10] not in dry
@@ -63,7 +65,7 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     assert "dry run, nothing was deleted" in dry
     assert s3.requests("DELETE") + s3.requests("POST") == []
 
-    done = own.run("python", "-m", "commands.erase", USER_B, "--yes").stdout
+    done = run_shell(own, here._replace(text=for_good), {"USER_ID": USER_B})
     assert f"proof: {USER_B} is in none of" in done
     assert "5 files with 6 rows" in done
     assert not failures.exists()
@@ -77,7 +79,7 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     assert everywhere.returncode == 1
     assert bytes_of(own) == current
     other = copy_of(own, "elsewhere")
-    other.run("dvc", "pull")
+    assert f"proof: {USER_B} is in none of" in run_shell(other, elsewhere, {"USER_ID": USER_B})
     assert bytes_of(other) == current
     other.run("git", "checkout", "-q", before)
     other.run("dvc", "remote", "add", "-f", "-d", "storage", f"s3://{bucket}/events")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_remote import S3, answers, bytes_of, configure, copy_of, serve
+from tests.fix_remote import S3, answers, bytes_of, configure, copy_of, serve, with_remote
 from tests.helpers import UNTIL, Clone, Database, event, ran
 
 pytestmark = pytest.mark.xdist_group("remote")
@@ -92,8 +92,7 @@ def test_a_remote_that_does_not_work(own: Clone, s3: S3, bucket: str, scratch: P
     said = own.fails("python", "-m", "commands.check")
     assert "no remote" in said.lower()
     assert "make remote URL=" in said
-    own.make("remote", f"URL=s3://{bucket}/events", f"ENDPOINT={s3.url}")
-    own.commit("a remote")
+    with_remote(own, s3, bucket)
 
     configure(own, "url", "s3://no-such-bucket/events")
     assert "bucket does not exist" in own.fails("dvc", "push")

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.fix_remote import S3, answers, bytes_of, copy_of, night
+from tests.fix_remote import S3, answers, bytes_of, copy_of, night, with_remote
 from tests.helpers import UNTIL, Clone, Database, event
 
 pytestmark = pytest.mark.xdist_group("remote")
@@ -17,8 +17,7 @@ def test_a_night_pushes_its_day_and_an_old_snapshot_comes_back(own: Clone, db: D
     """In the same clone, in another one, and read without being checked out; a night pushes the new day only."""
     first = own.run("git", "rev-parse", "HEAD").stdout.strip()
     old, old_answers = bytes_of(own), answers(own)
-    own.make("remote", f"URL=s3://{bucket}/events", f"ENDPOINT={s3.url}")
-    own.commit("a remote")
+    with_remote(own, s3, bucket)
     own.run("dvc", "push")
     db.insert(event(timestamp=f"{UNTIL} 10:00:00"))
     second = night(own, UNTIL + timedelta(days=1), "second night")

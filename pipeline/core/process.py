@@ -16,7 +16,7 @@ from types import TracebackType
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
-from pipeline.core.progress import say
+from pipeline.core.progress import beside_bar
 
 # A stage imports this module before any other, since imports are a good part of its time.
 STARTED = time.perf_counter()
@@ -142,7 +142,8 @@ def _terminate(number: int, _: object) -> None:
     # As an exception, so that files and servers are put away on the way out, which a second signal must not disturb.
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
-    say(f"stopped by {signal.Signals(number).name}; nothing was published")
+    # Past Python's buffers: the signal may have come in the middle of a print, which can't be entered twice.
+    os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; nothing was published')}\n".encode())
     raise SystemExit(128 + number)
 
 

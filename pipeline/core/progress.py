@@ -11,6 +11,10 @@ from typing import Any
 # Seconds between plain lines; a log of a long run stays readable.
 EVERY = 5.0
 
+# To the begin of the line, and erase it (ECMA-48, EL). Not tqdm's own way, which waits for a lock: a signal may come
+# while it is held.
+CLEAR_LINE = "\r\x1b[K"
+
 
 class Progress:
     """Counts `unit`s towards `total` (None: not known yet) while its block runs. `add` counts, from any thread."""
@@ -31,18 +35,13 @@ class Progress:
                 of = f" of {self._total:,}" if self._total is not None else ""
                 print(f"{self._stage}: {self._done:,}{of} {self._unit}", file=sys.stderr, flush=True)
 
-    def clear(self) -> None:
-        """Take the bar away until it is drawn again. Without tqdm's lock, since a signal may come while it is held."""
-        if self._bar is not None:
-            self._bar.clear(nolock=True)
-
     def __enter__(self) -> Progress:
+        _running.append(self)
         if sys.stderr.isatty():
             from tqdm import tqdm  # a twentieth of a second that a log has no use for
 
             sys.stdout.flush()  # or what was said before may come after the bar
             self._bar = tqdm(desc=self._stage, unit=f" {self._unit}", total=self._total, leave=False, unit_scale=True)
-        _running.append(self)
         return self
 
     def __exit__(
@@ -63,10 +62,13 @@ def add(n: int) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line to stderr that does not stick to a bar."""
-    for progress in _running:
-        progress.clear()
-    print(text, file=sys.stderr, flush=True)
+    """Print a line to stderr that does not stick to a bar, which is drawn again when it moves."""
+    print(beside_bar(text), file=sys.stderr, flush=True)
+
+
+def beside_bar(text: str) -> str:
+    """`text` for a line of its own, also where a bar is drawn."""
+    return CLEAR_LINE + text if _running and sys.stderr.isatty() else text
 
 
 def count(n: int, noun: str) -> str:
