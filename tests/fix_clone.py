@@ -46,6 +46,16 @@ def new_clone(scratch: Path, name: str) -> Clone:
     return clone
 
 
+def copy_tree(source: Path, to: Path) -> None:
+    """A copy in half of the time: what Git and DVC never write to again is linked."""
+    never_written = ("/.git/objects/", "/.dvc/cache/")
+
+    def copy(file: str, copied: str) -> object:
+        return os.link(file, copied) if any(folder in file for folder in never_written) else shutil.copy2(file, copied)
+
+    shutil.copytree(source, to, dirs_exist_ok=True, symlinks=True, copy_function=copy)
+
+
 @pytest.fixture(scope="session")
 def reproduced(scratch: Path) -> Clone:
     """A clone, its path with a space, in which `dvc repro` ran once on the embedded default. Read only."""
@@ -58,6 +68,6 @@ def reproduced(scratch: Path) -> Clone:
 def clone(reproduced: Clone, scratch: Path) -> Iterator[Clone]:
     """A copy of the reproduced clone, to do what one likes with."""
     path = Path(tempfile.mkdtemp(prefix="clone ", dir=scratch))
-    shutil.copytree(reproduced.path, path, dirs_exist_ok=True, symlinks=True)
+    copy_tree(reproduced.path, path)
     yield Clone(path, dict(reproduced.env))
     shutil.rmtree(path, ignore_errors=True)

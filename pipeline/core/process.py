@@ -143,7 +143,8 @@ def _terminate(number: int, _: object) -> None:
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
     # Past Python's buffers: the signal may have come in the middle of a print, which can't be entered twice.
-    os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; nothing was published')}\n".encode())
+    with suppress(OSError):  # a terminal that is gone, as SIGHUP says
+        os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; nothing was published')}\n".encode())
     raise SystemExit(128 + number)
 
 
