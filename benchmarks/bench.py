@@ -242,7 +242,7 @@ def commit(folder: Path) -> None:
 
 
 def forget(copy: Path) -> None:
-    """Take from a working copy what a run left: outputs, lock, cache, run cache and DVC's notes."""
+    """Take from a working copy what a run left: outputs, lock, cache, run cache and what DVC remembers."""
     for name in ("data", ".dvc/cache", ".dvc/tmp", ".dvc/site"):
         shutil.rmtree(copy / name, ignore_errors=True)
     (copy / "dvc.lock").unlink(missing_ok=True)
@@ -311,7 +311,7 @@ def night(copy: Path, psql: list[str], env: Mapping[str, str], days: int) -> tup
         measure(command, copy, env)
     before = {file for file in remote.rglob("*") if file.is_file()}
     ask(psql, env, "SELECT pg_stat_statements_reset()")
-    looked, _ = measure([*refresh, UNTIL], copy, env)
+    refreshed, _ = measure([*refresh, UNTIL], copy, env)
     made, _ = measure([*dvc, "repro"], copy, env, expect="read 1, dropped 1")
     sent = ask(psql, env, "SELECT sum(rows) FROM pg_stat_statements WHERE query LIKE 'COPY%'")
     measure([*dvc, "push", "-r", "bench"], copy, env)
@@ -323,7 +323,7 @@ def night(copy: Path, psql: list[str], env: Mapping[str, str], days: int) -> tup
         "bytes_pushed": sum(file.stat().st_size for file in remote.rglob("*") if file.is_file() and file not in before),
         "bytes_changed": sum(file.stat().st_size for file in day),
     }
-    return looked, made, figures
+    return refreshed, made, figures
 
 
 def ask(psql: list[str], env: Mapping[str, str], sql: str) -> str:
@@ -359,11 +359,11 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                 took = f"{run.seconds:.2f} s, {run.peak_mb:.0f} MB"
                 print(f"bench: round {number}/{runs}: {step.name}: {took}", file=sys.stderr)
                 if step.name == COLD:
-                    looked, made, results.night = night(folder / "copy", psql, env, days)
-                    both = Run(looked.seconds + made.seconds, max(looked.peak_mb, made.peak_mb))
-                    for name, run in ((NIGHT_REFRESH, looked), (NIGHT_REPRO, made), (NIGHT, both)):
+                    refreshed, made, results.night = night(folder / "copy", psql, env, days)
+                    both = Run(refreshed.seconds + made.seconds, max(refreshed.peak_mb, made.peak_mb))
+                    for name, run in ((NIGHT_REFRESH, refreshed), (NIGHT_REPRO, made), (NIGHT, both)):
                         results.runs.setdefault(name, []).append(run)
-                    took = f"{looked.seconds:.2f} + {made.seconds:.2f} s"
+                    took = f"{refreshed.seconds:.2f} + {made.seconds:.2f} s"
                     print(f"bench: round {number}/{runs}: the night after: {took}", file=sys.stderr)
         if not memory_only:
             for strategy, file in (("view", "data/analytics.duckdb"), ("table", "../table/data/analytics.duckdb")):

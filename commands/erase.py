@@ -1,6 +1,6 @@
 """Forget a user: find every version that holds the user, and with --yes delete the files of it that do.
 
-Looks at every file in DVC's cache, every remote and data/, and at every version in Git's history. Deletes only files
+Searches every file in DVC's cache, every remote and data/, and every version in Git's history. Deletes only files
 that hold the user, never one of the current snapshot, and proves in the end that the id is nowhere.
 """
 
@@ -143,7 +143,7 @@ def nothing_there(place: str, user: str) -> PipelineError:
 
 
 def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
-    """Look again, at everything; DataError if the id is still somewhere."""
+    """Search everything again; DataError if the id is still somewhere."""
     after = search(places, names)
     left = [name for finding in after.found.values() for name in finding.places.values()] + in_workspace(names)
     if left:
@@ -184,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m commands.erase", description=__doc__)
     parser.add_argument("user", metavar="USER_ID", help="the user's cuid")
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is changed")
-    parser.add_argument("--dry-run", action="store_true", help="only look, which is the default")
+    parser.add_argument("--dry-run", action="store_true", help="only search, which is the default")
     parser.add_argument("--local-only", action="store_true", help="only the cache of this machine, no remote")
     args = parser.parse_args()
     if args.yes and args.dry_run:

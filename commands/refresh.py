@@ -1,4 +1,4 @@
-"""Look at the source and rewrite watermark.yaml; say what moved since the last refresh.
+"""Pin what the source holds: rewrite watermark.yaml, and say what moved since the last refresh.
 
 The only command that reads the clock: by default the window ends at today's midnight in UTC (on the embedded sample,
 whose clock stands still, at 2025-10-28). Reads the source and writes watermark.yaml. A day whose rows are older than

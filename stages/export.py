@@ -39,7 +39,7 @@ THREADS = 2
 def export(paths: Paths, params: Params) -> None:
     """Make data/export and quality.json. Raises DataError when validate did not vouch for what is there."""
     key = pseudonyms.key() if params.export.pseudonymize else None
-    raw = manifest.read(paths.extract_report)
+    raw = manifest.read(paths.extract_report, TABLES)
     check_verdict(paths, raw)
     shared = {table.name: shared_by_all_days(table, key) for table in TABLES}
     bad = {table.name: quarantined_rows(paths.quarantined(table.name)) for table in TABLES}
@@ -91,7 +91,7 @@ def write(tasks: list[ExportTask]) -> dict[tuple[str, date], File]:
 
 
 def check_verdict(paths: Paths, raw: Files) -> None:
-    """Raise DataError unless `validate` looked at these very files and let them pass."""
+    """Raise DataError unless `validate` checked these very files and let them pass."""
     verdict = read_report(paths.validation_report, "failed_rows", "params", "checked")
     there = {f"{path.stem}.parquet": sha256(path) for path in sorted(paths.quarantine.glob("*.parquet"))}
     known = {"data/raw": manifest.digest_of(raw), **there}

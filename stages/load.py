@@ -51,7 +51,7 @@ NAMED = 3
 def load(paths: Paths, params: Params) -> None:
     """Make data/analytics.duckdb and load.json. Raises DataError when rows are missing, too many or other ones."""
     strategy = params.load.strategy
-    raw, exported = manifest.read(paths.extract_report), manifest.read(paths.quality_report)
+    raw, exported = (manifest.read(report, TABLES) for report in (paths.extract_report, paths.quality_report))
     manifest.check(paths.extract_report, paths.raw, raw)
     manifest.check(paths.quality_report, paths.export, exported)
     with replacing(paths.database) as new:

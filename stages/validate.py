@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from pipeline.days import check
 from pipeline.days.check import CheckTask, check_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
-from pipeline.files.layout import day_path, read_report, replacing_files, sha256, write_report
+from pipeline.files.layout import day_path, replacing_files, sha256, write_report
 from pipeline.files.manifest import File
 from pipeline.files.sql import parquet, quoted
 from pipeline.files.verified import Verified
@@ -55,9 +55,9 @@ def validate(paths: Paths, params: Params) -> None:
     Raises DataError when data/raw is not what extract wrote, PinError when it does not hold the pinned rows, and in
     strict mode RowsInvalidError when a row breaks the contract.
     """
-    files = manifest.read(paths.extract_report)
+    files = manifest.read(paths.extract_report, TABLES)
     manifest.check(paths.extract_report, paths.raw, files)
-    until = date.fromisoformat(read_report(paths.extract_report, "window")["window"][1])
+    until = max(day for days in files.values() for day in days) + timedelta(days=1)
     settings = Settings(watermark.midnight(until), params.validate.labels)
     key = verified.cache_key(settings.labels, code(), [metadata.version(name) for name in LIBRARIES])
     with replacing_files(paths.quarantine) as new:
@@ -73,7 +73,8 @@ def validate(paths: Paths, params: Params) -> None:
         write_report(paths.validation_report, findings.report(found, params.validate, known))
         findings.write_cases(found, paths.failures)
         clean = {
-            name: {d: f.sha256 for d, f in files[name].items() if d not in found[name].failed_days} for name in found
+            name: {day: known_by(file) for day, file in files[name].items() if day not in found[name].failed_days}
+            for name in found
         }
         verified.save(paths.verified("validate"), {name: Verified(key, days) for name, days in clean.items()})
         findings.show(found, paths.failures)
@@ -97,6 +98,11 @@ def code() -> str:
     return manifest.code(__file__, check.__file__, digest.__file__, *files)
 
 
+def known_by(file: File) -> list[object]:
+    """What a verified file is known by: its bytes and the pin that they were compared with."""
+    return [file.sha256, *file.pin]
+
+
 class Job(NamedTuple):
     """One table to check. Failing rows go to a file in the folder `quarantine`."""
 
@@ -111,7 +117,7 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
     """Put the rules to the rows of a table, search the window for duplicates, and compare the files with the pins."""
     table, files, folder = job.table, job.files, paths.raw / job.table.name
     saved = verified.recall(paths.verified("validate"), table.name, job.key)
-    known = [day for day, file in files.items() if file.sha256 == saved.get(day)]
+    known = [day for day, file in files.items() if known_by(file) == saved.get(day)]
     unknown = {day: file for day, file in files.items() if day not in set(known)}
     result = Findings(table.name, table.key, params.validate.failure_cases, params.validate.report_values)
     with ThreadPoolExecutor(2) as aside:

@@ -199,7 +199,7 @@ class Project:
         `pinned`: as if PostgreSQL had held these rows, too.
         """
         for report in reports or (self.paths.extract_report,):
-            content, listed = read_report(report), manifest.read(report)
+            content, listed = read_report(report), manifest.read(report, [BEHAVIORAL_EVENTS])
             folder = self.raw if report == self.paths.extract_report else self.exported
             found = manifest.checksums(folder, listed[TABLE])
             for day, file in listed[TABLE].items():

@@ -167,6 +167,29 @@ def test_a_change_in_place_after_the_pin_is_noticed_before_anything_is_published
     assert outputs(published) == outputs(from_nothing(published))
 
 
+def test_a_file_that_passed_under_another_pin_is_compared_again(db: Database, published: Project) -> None:
+    """A row is changed, pinned, and changed back before extract comes: the file is one that passed, the pin is not."""
+    before = outputs(published)
+    db.run('UPDATE behavioral_events SET "timeOfDay" = 5 WHERE timestamp >= %s', [YESTERDAY])
+    published.refresh()
+    db.run('UPDATE behavioral_events SET "timeOfDay" = NULL WHERE timestamp >= %s', [YESTERDAY])
+    published.extract()
+    with pytest.raises(PinError, match="but not the same: 2025-10-27"):
+        published.validate()
+    published.refresh()
+    published.run()
+    assert outputs(published) == before
+
+
+@pytest.mark.parametrize("stage", ["validate", "export", "load"])
+def test_a_report_of_other_tables_is_refused(published: Project, stage: str) -> None:
+    report = published.paths.extract_report
+    report.write_text(report.read_text().replace(f'"table": "{TABLE}"', '"table": "other"'))
+    with pytest.raises(DataError, match="lists files of other") as refused:
+        getattr(published, stage)()
+    assert "dvc repro" in str(refused.value)
+
+
 def test_with_a_filter_a_change_in_place_is_noticed_by_extract(db: Database, published: Project) -> None:
     """Of the others' rows, too: the file of some can't be compared with the pin of all."""
     published.set(extract__user_id=USER_A)

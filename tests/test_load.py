@@ -151,7 +151,7 @@ def test_rows_that_stand_in_no_file_are_found_though_every_file_was_compared_bef
         body = f"SELECT * FROM read_parquet('{loaded.exported}/*/*.parquet', hive_partitioning = false)"
         more = f"{body} UNION ALL (SELECT * REPLACE (timestamp - INTERVAL 9 YEAR AS timestamp) FROM ({body}) LIMIT 1)"
         connection.execute(f"CREATE OR REPLACE VIEW behavioral_events AS {more}")
-    raw, exported = (manifest.read(report)[TABLE] for report in both(loaded))
+    raw, exported = (manifest.read(report, [BEHAVIORAL_EVENTS])[TABLE] for report in both(loaded))
     task = CompareTask(
         BEHAVIORAL_EVENTS, (), loaded.raw, loaded.quarantine, loaded.exported, loaded.paths.database, NAMES
     )

@@ -6,6 +6,7 @@ from pipeline.core.errors import DataError
 from pipeline.core.paths import Paths
 from pipeline.files import manifest
 from pipeline.files.layout import read_report
+from schemas.tables import TABLES
 
 
 def check_export(paths: Paths) -> None:
@@ -13,7 +14,7 @@ def check_export(paths: Paths) -> None:
     if read_report(paths.load_report, "params")["params"][0]["strategy"] != "view":
         return
     try:
-        manifest.check(paths.quality_report, paths.export, manifest.read(paths.quality_report))
+        manifest.check(paths.quality_report, paths.export, manifest.read(paths.quality_report, TABLES))
     except DataError as error:
         raise DataError(
             error.what,

@@ -1,4 +1,4 @@
-"""watermark.yaml: what the source held when somebody last looked. Only `commands.refresh` writes it."""
+"""watermark.yaml: what the source held at the last refresh. Only `commands.refresh` writes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.core.errors import ParamsError, PinError
 from pipeline.core.params import load_yaml
 
 HEADER = """\
-# What the source held when somebody last looked. Written by `python -m commands.refresh`, committed like a lock file.
+# What the source held at the last refresh. Written by `python -m commands.refresh`, committed like a lock file.
 # until: the exclusive end of the window, UTC. tables: for each table and UTC day the rows and a digest of them.
 """
 

@@ -8,7 +8,7 @@ not what the manifest says is made again by the stage that wrote it, and refused
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -18,6 +18,7 @@ from pipeline.core.digest import Pin
 from pipeline.core.errors import DataError
 from pipeline.core.progress import count
 from pipeline.files.layout import day_path, days_in, read_report, sha256
+from schemas.table import Table
 
 # Files read side by side; hashing leaves Python's lock alone.
 THREADS = 2
@@ -59,10 +60,13 @@ def entries(files: Files) -> list[dict[str, object]]:
     ]
 
 
-def read(report: Path) -> dict[str, dict[date, File]]:
-    """The files that a report lists, the days of each table oldest first. DataError when it is missing or damaged."""
+def read(report: Path, tables: Sequence[Table]) -> dict[str, dict[date, File]]:
+    """The files that a report lists, by table and day.
+
+    Raises DataError when the report is missing or damaged, or does not list just these tables.
+    """
     try:
-        return _parse(read_report(report, "files")["files"])
+        found = _parse(read_report(report, "files")["files"])
     except (KeyError, TypeError, ValueError):
         raise DataError(
             f"{report} is damaged",
@@ -70,6 +74,15 @@ def read(report: Path) -> dict[str, dict[date, File]]:
             expected="the report of a finished run",
             next_step="dvc repro extract, then dvc repro; or git checkout -- data/reports",
         ) from None
+    names = {table.name for table in tables}
+    if found.keys() != names:
+        raise DataError(
+            f"{report} lists files of {', '.join(sorted(found)) or 'no table'}",
+            where=str(report),
+            expected=f"files of {', '.join(sorted(names))}, the tables of schemas/tables.py",
+            next_step="dvc repro, which makes it anew",
+        )
+    return found
 
 
 def _parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]]:
@@ -86,8 +99,8 @@ def unchanged(report: Path, folder: Path, wanted: Mapping[date, str]) -> dict[da
     Where the report is missing or damaged nothing is known of any file.
     """
     try:
-        listed = read(report).get(folder.name, {})
-    except DataError:
+        listed = _parse(read_report(report, "files")["files"]).get(folder.name, {})
+    except (DataError, KeyError, TypeError, ValueError):
         return {}
     same = {day: listed[day] for day, made in wanted.items() if day in listed and listed[day].made_from == made}
     found = checksums(folder, same)
