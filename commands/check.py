@@ -58,34 +58,41 @@ def not_in_remote(paths: Paths) -> tuple[int, list[str]]:
     return len(wanted), [path for path, md5 in wanted.items() if md5 not in there]
 
 
+def agreement(paths: Paths) -> tuple[bool, str]:
+    """Whether the pipeline, dvc.lock and the commit agree, and a line that says so."""
+    try:
+        stages, changed = would_run(), uncommitted(paths)
+    except PipelineError as error:
+        return False, f"pipeline and dvc.lock: {error.what}; next: {error.next_step}"
+    if stages:
+        return False, f"pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
+    if changed:
+        return False, f"pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit"
+    return True, "pipeline and dvc.lock agree"
+
+
+def remote_is_complete(paths: Paths) -> tuple[bool, str]:
+    """Whether the remote holds every file of the snapshot, and a line that says so."""
+    try:
+        files, missing = not_in_remote(paths)
+    except PipelineError as error:
+        return False, f"remote: {error.what}; next: {error.next_step}"
+    if missing:
+        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+        return False, f"remote: {count(len(missing), 'file')} not there ({some}); next: dvc push, where the data is"
+    return True, f"remote holds all {count(files, 'file')}"
+
+
 def check(paths: Paths) -> bool:
     if not paths.lock.exists():
         print("check: there is no dvc.lock; next: dvc repro, then git commit")
         return False
-    try:
-        stages, changed = would_run(), uncommitted(paths)
-    except PipelineError as error:
-        print(f"check: pipeline and dvc.lock: {error.what}; next: {error.next_step}")
-        return False
-    print(
-        f"check: pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
-        if stages
-        else f"check: pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit"
-        if changed
-        else "check: pipeline and dvc.lock agree"
-    )
-    try:
-        files, missing = not_in_remote(paths)
-    except PipelineError as error:
-        print(f"check: remote: {error.what}; next: {error.next_step}")
-        return False
-    some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-    print(
-        f"check: remote: {count(len(missing), 'file')} not there ({some}); next: dvc push, where the data is"
-        if missing
-        else f"check: remote holds all {count(files, 'file')}"
-    )
-    return not stages and not changed and not missing
+    good = True
+    for part in (agreement, remote_is_complete):
+        fine, line = part(paths)
+        print(f"check: {line}")
+        good = good and fine
+    return good
 
 
 def main() -> None:

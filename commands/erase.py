@@ -18,7 +18,7 @@ from pipeline.core.process import run
 from pipeline.core.progress import count
 from pipeline.files import pseudonyms
 from pipeline.versions import store
-from pipeline.versions.search import SCRATCH, WORKSPACE, Holder, in_workspace, names_of, search
+from pipeline.versions.search import SCRATCH, WORKSPACE, Holder, Search, in_workspace, names_of, search
 from schemas.rules import CUID
 
 
@@ -64,51 +64,66 @@ def erase(paths: Paths, user: str, yes: bool, local_only: bool) -> None:
             places += store.remotes(repo)
         names = names_of(user)
         searched = search(places, names)
-        found = searched.found
-        for name, number in searched.searched.items():
-            print(f"erase: searched {count(number, 'file')} in the {name}")
-        for place in places[1:]:
-            if not searched.searched[place.name]:
-                raise nothing_there(place.name, user)
-        if searched.damaged:
-            print(
-                f"erase: notice: {count(len(searched.damaged), 'damaged file')}, not searched: {say(searched.damaged)}"
-            )
-        history = store.history()
-        versions, unlisted = holders({**history, "now": ("", current)}, found, places)
-        now = versions.pop("now", [])
-        for commit, files in versions.items():
-            print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(files)}")
-        if unlisted:
-            print(
-                f"erase: notice: {count(unlisted, 'version')} besides, whose lists of files are in none of these places"
-            )
-        rows = sum(finding.rows for finding in found.values())
-        print(f"erase: {count(len(found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}")
+        _report_places(searched, places, user)
+        files = _report_versions(searched, places, user, current)
         held = in_workspace(names)
         scratch = [file for file in held if file.startswith(SCRATCH)]
-        problem = still_held(user, now + [file for file in held if file not in scratch])
-        if problem:
-            if yes:
-                raise problem
-            print(f"erase: {problem}", file=sys.stderr)
-        elif not yes and not found:
-            print(f"erase: dry run; no file holds {user}")
-        elif not yes:
-            print(f"erase: dry run, nothing was deleted; next: python -m commands.erase {user} --yes")
+        problem = still_held(user, files + [file for file in held if file not in scratch])
         if not yes:
+            _report_dry_run(problem, searched, user)
             return
-        if found:
-            print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
-        for file in scratch:
-            Path(file).unlink()
-            print(f"erase: deleted {file}, which named the id")
-        for finding in found.values():
-            for place in places:
-                if place.name in finding.places:
-                    place.delete(finding.places[place.name])
+        if problem:
+            raise problem
+        _delete(searched, places, scratch)
         prove(places, user, names)
     named_in_git(user)
+
+
+def _report_places(searched: Search, places: Sequence[store.Place], user: str) -> None:
+    """Print what was searched. Raises PipelineError when a remote holds nothing."""
+    for name, number in searched.searched.items():
+        print(f"erase: searched {count(number, 'file')} in the {name}")
+    for place in places[1:]:
+        if not searched.searched[place.name]:
+            raise nothing_there(place.name, user)
+    if searched.damaged:
+        print(f"erase: notice: {count(len(searched.damaged), 'damaged file')}, not searched: {say(searched.damaged)}")
+
+
+def _report_versions(searched: Search, places: list[store.Place], user: str, current: str) -> list[str]:
+    """Print which versions hold the user; give the paths of those files that the current snapshot still needs."""
+    history = store.history()
+    versions, unlisted = holders({**history, "now": ("", current)}, searched.found, places)
+    now = versions.pop("now", [])
+    for commit, files in versions.items():
+        print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(files)}")
+    if unlisted:
+        print(f"erase: notice: {count(unlisted, 'version')} besides, whose lists of files are in none of these places")
+    rows = sum(holder.rows for holder in searched.found.values())
+    in_all = f"{count(len(searched.found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}"
+    print(f"erase: {in_all}")
+    return now
+
+
+def _report_dry_run(problem: DataError | None, searched: Search, user: str) -> None:
+    if problem:
+        print(f"erase: {problem}", file=sys.stderr)
+    elif searched.found:
+        print(f"erase: dry run, nothing was deleted; next: python -m commands.erase {user} --yes")
+    else:
+        print(f"erase: dry run; no file holds {user}")
+
+
+def _delete(searched: Search, places: Sequence[store.Place], scratch: Sequence[str]) -> None:
+    if searched.found:
+        print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
+    for file in scratch:
+        Path(file).unlink()
+        print(f"erase: deleted {file}, which named the id")
+    for holder in searched.found.values():
+        for place in places:
+            if place.name in holder.places:
+                place.delete(holder.places[place.name])
 
 
 def still_held(user: str, files: Sequence[str]) -> DataError | None:
@@ -145,7 +160,7 @@ def nothing_there(place: str, user: str) -> PipelineError:
 def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
     """Search everything again; DataError if the id is still somewhere."""
     after = search(places, names)
-    left = [name for finding in after.found.values() for name in finding.places.values()] + in_workspace(names)
+    left = [name for holder in after.found.values() for name in holder.places.values()] + in_workspace(names)
     if left:
         raise DataError(
             f"{user} is still in {say(left)}",
