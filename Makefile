@@ -1,7 +1,7 @@
 # What CI calls and people type. Only relative paths, so that the checkout may stand anywhere.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup repro refresh night queries summary remote check test lint bench faults clean
+.PHONY: help setup repro refresh night queries summary remote check docs test lint bench faults clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -68,6 +68,9 @@ remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=h
 
 check: $(BIN)/.ready ## is the commit whole: dvc.lock and the remote? Needs no data
 	@$(RUN) python -m commands.check
+
+docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
+	@$(RUN) python -m tests.docs
 
 test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run all tests
 	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests

@@ -1,4 +1,4 @@
-"""The gate for a clone without data: do the pipeline and dvc.lock agree, and is everything in the remote?
+"""For a clone without data, as in CI: do the pipeline and dvc.lock agree, and is everything in the remote?
 
 Reads code, params, dvc.lock and the remote; needs no data and no database. Prints one line each; ends with 0 or 1.
 """
@@ -12,7 +12,7 @@ import sys
 
 from pipeline.core.errors import PipelineError
 from pipeline.core.paths import Paths
-from pipeline.core.process import run
+from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.versions import store
 
@@ -37,7 +37,7 @@ def would_run() -> list[str]:
 
 def uncommitted(paths: Paths) -> list[str]:
     """Files that decide what the pipeline gives, and are not as they are committed."""
-    files = [str(path) for path in (paths.pipeline, paths.lock, paths.params, paths.watermark)]
+    files = [str(path) for path in (paths.dvc_yaml, paths.dvc_lock, paths.params, paths.watermark, paths.reports)]
     return [line[3:] for line in store.git("status", "--porcelain", "--", *files, *CODE).splitlines()]
 
 
@@ -49,7 +49,7 @@ def not_in_remote(paths: Paths) -> tuple[int, list[str]]:
         there = remote.objects()
         places = [(remote, there)]
         wanted: dict[str, str] = {}
-        for path, md5 in store.outs(paths.lock.read_text(encoding="utf-8")).items():
+        for path, md5 in store.outs(paths.dvc_lock.read_text(encoding="utf-8")).items():
             if path in cached:
                 listed = store.expand(path, md5, places)
                 wanted |= listed or {}
@@ -84,7 +84,7 @@ def remote_is_complete(paths: Paths) -> tuple[bool, str]:
 
 
 def check(paths: Paths) -> bool:
-    if not paths.lock.exists():
+    if not paths.dvc_lock.exists():
         print("check: there is no dvc.lock; next: dvc repro, then git commit")
         return False
     good = True
@@ -97,7 +97,7 @@ def check(paths: Paths) -> bool:
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.check", description=__doc__).parse_args()
-    if not check(Paths()):
+    if not check(project()):
         raise SystemExit(1)
 
 

@@ -1,4 +1,4 @@
-"""Forget a user: find every version that holds the user, and with --yes delete the files of it that do.
+"""Forget a user: find every file of every version that holds the user, and with --yes delete these files.
 
 Searches every file in DVC's cache, every remote and data/, and every version in Git's history. Deletes only files
 that hold the user, never one of the current snapshot, and proves in the end that the id is nowhere.
@@ -14,11 +14,11 @@ from pathlib import Path
 
 from pipeline.core.errors import DataError, ParamsError, PipelineError
 from pipeline.core.paths import Paths
-from pipeline.core.process import run
+from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files import pseudonyms
 from pipeline.versions import store
-from pipeline.versions.search import SCRATCH, WORKSPACE, Holder, Search, in_workspace, names_of, search
+from pipeline.versions.search import Holder, Search, in_workspace, is_scratch, search, spellings, workspace
 from schemas.rules import CUID
 
 
@@ -57,25 +57,27 @@ def erase(paths: Paths, user: str, yes: bool, local_only: bool) -> None:
             expected=f"a cuid ({CUID})",
             next_step="python -m commands.erase USER_ID",
         )
-    current = paths.lock.read_text(encoding="utf-8")
+    current = paths.dvc_lock.read_text(encoding="utf-8")
     with store.project() as repo:
         places = [store.cache(repo)]
         if not local_only:
+            if not repo.config["remote"]:
+                raise no_remote(user)
             places += store.remotes(repo)
-        names = names_of(user)
+        names = spellings(user)
         searched = search(places, names)
         _report_places(searched, places, user)
         files = _report_versions(searched, places, user, current)
-        held = in_workspace(names)
-        scratch = [file for file in held if file.startswith(SCRATCH)]
-        problem = still_held(user, files + [file for file in held if file not in scratch])
+        here = in_workspace(paths, names)
+        scratch = [file for file in here if is_scratch(paths, file)]
+        problem = still_held(user, files + [str(file) for file in here if file not in scratch])
         if not yes:
-            _report_dry_run(problem, searched, user)
+            _report_dry_run(problem, searched, f"{user} --local-only" if local_only else user)
             return
         if problem:
             raise problem
         _delete(searched, places, scratch)
-        prove(places, user, names)
+        prove(paths, places, user, names)
     named_in_git(user)
 
 
@@ -105,20 +107,20 @@ def _report_versions(searched: Search, places: list[store.Place], user: str, cur
     return now
 
 
-def _report_dry_run(problem: DataError | None, searched: Search, user: str) -> None:
+def _report_dry_run(problem: DataError | None, searched: Search, arguments: str) -> None:
     if problem:
         print(f"erase: {problem}", file=sys.stderr)
     elif searched.found:
-        print(f"erase: dry run, nothing was deleted; next: python -m commands.erase {user} --yes")
+        print(f"erase: dry run, nothing was deleted; next: python -m commands.erase {arguments} --yes")
     else:
-        print(f"erase: dry run; no file holds {user}")
+        print("erase: dry run; no file holds this user")
 
 
-def _delete(searched: Search, places: Sequence[store.Place], scratch: Sequence[str]) -> None:
+def _delete(searched: Search, places: Sequence[store.Place], scratch: Sequence[Path]) -> None:
     if searched.found:
         print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
     for file in scratch:
-        Path(file).unlink()
+        file.unlink()
         print(f"erase: deleted {file}, which named the id")
     for holder in searched.found.values():
         for place in places:
@@ -147,6 +149,16 @@ def still_held(user: str, files: Sequence[str]) -> DataError | None:
     return None
 
 
+def no_remote(user: str) -> PipelineError:
+    return PipelineError(
+        "no remote is configured",
+        where=".dvc/config",
+        expected="the remotes where versions may be",
+        next_step=f"where nothing was ever pushed: python -m commands.erase {user} --local-only; "
+        "else make remote URL=s3://BUCKET/FOLDER, then the same command again",
+    )
+
+
 def nothing_there(place: str, user: str) -> PipelineError:
     return PipelineError(
         f"the {place} holds no file at all",
@@ -157,10 +169,11 @@ def nothing_there(place: str, user: str) -> PipelineError:
     )
 
 
-def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
+def prove(paths: Paths, places: list[store.Place], user: str, names: Sequence[str]) -> None:
     """Search everything again; DataError if the id is still somewhere."""
     after = search(places, names)
-    left = [name for holder in after.found.values() for name in holder.places.values()] + in_workspace(names)
+    left = [name for holder in after.found.values() for name in holder.places.values()]
+    left += map(str, in_workspace(paths, names))
     if left:
         raise DataError(
             f"{user} is still in {say(left)}",
@@ -176,7 +189,7 @@ def prove(places: list[store.Place], user: str, names: Sequence[str]) -> None:
             next_step="delete these files, which no version can use, then the same command again",
         )
     scanned = " and ".join(f"{count(files, 'file')} of the {name}" for name, files in after.searched.items())
-    print(f"erase: proof: {user} is in none of {scanned}, and not in {', '.join(WORKSPACE)}")
+    print(f"erase: proof: {user} is in none of {scanned}, and not in {', '.join(map(str, workspace(paths)))}")
     if after.other_key:
         print(
             f"erase: but {count(after.other_key, 'file')} with pseudonyms of other keys, and tables made of them, "
@@ -204,7 +217,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.yes and args.dry_run:
         parser.error("--yes and --dry-run contradict each other")
-    erase(Paths(), args.user, args.yes, args.local_only)
+    erase(project(), args.user, args.yes, args.local_only)
 
 
 if __name__ == "__main__":

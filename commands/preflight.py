@@ -1,4 +1,4 @@
-"""Check params.yaml, watermark.yaml and dvc.lock before DVC reads them: its own words about them help nobody."""
+"""Check params.yaml, watermark.yaml and dvc.lock before DVC does, for a message with the key and the next step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 from pipeline.core import watermark
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
-from pipeline.core.process import run
+from pipeline.core.process import project, run
 from schemas.tables import TABLES
 
 
@@ -22,14 +22,14 @@ def preflight(paths: Paths) -> None:
 
 def mend_lock(paths: Paths) -> None:
     """Remove a dvc.lock that is empty, as kill -9 of DVC leaves it in a bad moment; the next run makes it again."""
-    if paths.lock.exists() and not paths.lock.read_bytes().strip():
-        paths.lock.unlink()
-        print(f"params: notice: {paths.lock} was empty, as a killed run may leave it; this run makes it again")
+    if paths.dvc_lock.exists() and not paths.dvc_lock.read_bytes().strip():
+        paths.dvc_lock.unlink()
+        print(f"params: notice: {paths.dvc_lock} was empty, as a killed run may leave it; this run makes it again")
 
 
 def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.preflight", description=__doc__).parse_args()
-    preflight(Paths())
+    preflight(project())
 
 
 if __name__ == "__main__":

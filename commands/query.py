@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import sys
 import tempfile
@@ -89,6 +90,19 @@ def explained(title: str) -> Iterator[None]:
         ) from None
 
 
+def one_statement(connection: duckdb.DuckDBPyConnection, title: str, sql: str) -> duckdb.DuckDBPyRelation:
+    """The answer of the only statement in `sql`. Raises ParamsError for several: DuckDB would give the last one's."""
+    number = len(connection.extract_statements(sql))
+    if number != 1:
+        raise ParamsError(
+            f"{count(number, 'statement')} in one query",
+            where=title,
+            expected="one SELECT over behavioral_events",
+            next_step="each statement as an argument of its own",
+        )
+    return connection.sql(sql)
+
+
 def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int) -> None:
     """Print the first rows of the answer, all of its columns, and how many rows there are."""
     width = shutil.get_terminal_size((WIDTH, 24)).columns
@@ -96,7 +110,7 @@ def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int
     begin = time.perf_counter()
     first, total = [], 0
     with explained(title):
-        answer = connection.sql(sql).to_arrow_reader()
+        answer = one_statement(connection, title, sql).to_arrow_reader()
         for batch in answer:
             first += [batch.slice(0, limit - total)] if total < limit else []
             total += batch.num_rows
@@ -136,8 +150,9 @@ def records(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> 
 
 
 def cell(value: object) -> str:
-    """A value on one line."""
-    return "NULL" if value is None else " ".join(str(value).split())
+    """A value on one line. Control characters are named, because a terminal would obey them."""
+    text = "NULL" if value is None else " ".join(str(value).split())
+    return re.sub("[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
 
 
 def write(connection: duckdb.DuckDBPyConnection, title: str, sql: str, to: Destination) -> int:
@@ -147,7 +162,7 @@ def write(connection: duckdb.DuckDBPyConnection, title: str, sql: str, to: Desti
     """
     with tempfile.TemporaryDirectory(prefix="behavioral-events-") as folder, explained(title):
         file = Path(folder, "answer")
-        whole = connection.sql(sql)
+        whole = one_statement(connection, title, sql)
         connection.register("answer", whole if to.limit is None else whole.limit(to.limit))
         form = "FORMAT json, ARRAY true" if to.json else "FORMAT csv, HEADER true"
         rows = int(connection.execute(f"COPY (FROM answer) TO {literal(str(file))} ({form})").fetchall()[0][0])

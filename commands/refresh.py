@@ -20,7 +20,7 @@ from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
 from pipeline.core.params import MAX_DAYS, Extract, Params, load_params
 from pipeline.core.paths import Paths
-from pipeline.core.process import run
+from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
 from pipeline.core.watermark import Watermark
 from pipeline.days.pin import PinTask, pin_day
@@ -164,6 +164,8 @@ def check_source(paths: Paths, before: Pins, sample: Pins) -> None:
 
 def moved(old: Watermark | None, new: Watermark) -> Iterator[str]:
     """What is different between two refreshes, a line each; nothing when nothing moved."""
+    if old is not None and old.until != new.until:
+        yield f"until: {old.until} -> {new.until}"
     for table, pins in new.tables.items():
         name = f"{table}: " if len(new.tables) > 1 else ""
         before = old.tables.get(table) if old is not None else None
@@ -224,7 +226,7 @@ def main() -> None:
     parser.add_argument("--days", type=_days, metavar="N", help="days to pin; extract.days by default")
     parser.add_argument("--full", action="store_true", help="hash the rows of all days, also where none is newer")
     args = parser.parse_args()
-    paths = Paths()
+    paths = project()
     refresh(paths, load_params(paths.params), Options(args.until, args.days, args.full))
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.checks.published import check_export
 from pipeline.core.errors import DataError
 from pipeline.core.paths import Paths
-from pipeline.core.process import run
+from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files.layout import read_report
 
@@ -37,11 +37,11 @@ def summary(paths: Paths, width: int) -> str:
     Raises DataError when the reports are of different runs, or data/export is not what they speak of.
     """
     extracted = read_report(paths.extract_report, "window", "days", "tables", "made_from")
-    verdict = read_report(paths.validation_report, "tables", "checks", "failed_rows")
+    validated = read_report(paths.validation_report, "tables", "checks", "failed_rows")
     quality = read_report(paths.quality_report, "rows", "users", "bytes", "values", "files")
     loaded = read_report(paths.load_report, "params", "tables")
     aside = sum(entry["quarantine"] for entry in loaded["tables"])
-    if rows_of(verdict) != quality["rows"] + aside or rows_of(extracted) != rows_of(verdict):
+    if rows_of(validated) != quality["rows"] + aside or rows_of(extracted) != rows_of(validated):
         raise DataError(
             "the last run did not finish: the reports are of different runs",
             where=str(paths.reports),
@@ -53,13 +53,13 @@ def summary(paths: Paths, width: int) -> str:
     size = quality["bytes"] / 1e6
     lines = {
         "window": f"{' to '.join(extracted['window'])} (UTC, exclusive), {count(extracted['days'], 'day')}",
-        "rows": f"{quality['rows']:,}, the same in PostgreSQL's snapshot, Parquet and DuckDB"
+        "rows": f"{quality['rows']:,}, the same in PostgreSQL as it was read, Parquet and DuckDB"
         if not aside
         else f"{quality['rows']:,} in Parquet and DuckDB, and {aside:,} in quarantine: "
-        f"the {rows_of(extracted):,} of PostgreSQL's snapshot",
+        f"the {rows_of(extracted):,} that PostgreSQL held",
         "users": f"{quality['users']:,}",
         **conditions(extracted, loaded),
-        "checks": f"{len(verdict['checks'])}, {count(verdict['failed_rows'], 'failing row')}",
+        "checks": f"{len(validated['checks'])}, {count(validated['failed_rows'], 'failing row')}",
         "event types": values(quality, "eventType", counted=True),
         "phases": values(quality, "experimentPhase"),
         "files": f"{len(quality['files']):,} in {paths.export}, {size:.1f} MB; "
@@ -113,7 +113,7 @@ def times(paths: Paths) -> str:
 def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.summary", description=__doc__).parse_args()
     width = shutil.get_terminal_size((MAX_WIDTH, 24)).columns
-    print(summary(Paths(), max(NARROW, min(width, MAX_WIDTH))))
+    print(summary(project(), max(NARROW, min(width, MAX_WIDTH))))
 
 
 if __name__ == "__main__":

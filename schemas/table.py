@@ -121,12 +121,17 @@ class Table(NamedTuple):
 
 
 def markdown(table: Table) -> str:
-    """The columns of `table` as a table for the docs."""
+    """The columns of `table`, with their rules and those over several columns, as a table for the docs."""
     lines = ["| column | PostgreSQL | Parquet | DuckDB | NULL | must be | meaning |", "|---|---|---|---|---|---|---|"]
     for c in table.columns:
-        must = "; ".join(rule.words for rule in c.all_rules)
+        must = "; ".join(map(_words, c.all_rules))
         null = "yes" if c.nullable else "no"
         lines.append(
             f"| `{c.name}` | {c.postgres} | {c.type.export} | {c.type.duckdb} | {null} | {must} | {c.description} |"
         )
+    lines += [f"| {', '.join(f'`{c}`' for c in r.columns)} | | | | | {_words(r)} | |" for r in table.rules]
     return "\n".join(lines)
+
+
+def _words(rule: Rule) -> str:
+    return f"{rule.words} (`{rule.name}`)"

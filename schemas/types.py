@@ -29,8 +29,8 @@ class Type(NamedTuple):
     in_duckdb: str = "{}"
 
 
-# Floats by their bits, because a text of them loses the sign of NaN and not every text is the shortest. NaN counts as
-# one value, since COPY sends all NaNs alike. JSON by its text, because a spelling counts.
+# Floats by their bits, because PostgreSQL and DuckDB do not always write the same text for one. All NaNs count as one
+# value, since COPY sends all of them as NaN. JSON by its text: another spelling of the same JSON is another value.
 TYPES: dict[Kind, Type] = {
     "text": Type("String", "text", "string", "string", "VARCHAR"),
     "enum": Type("enum", "enum", "string", "string", "VARCHAR"),

@@ -1,6 +1,6 @@
 """Publish the validated rows: one snappy Parquet file a day and table in data/export, with JSON typed as JSON.
 
-Reads data/raw, data/quarantine and the verdict of validate; writes data/export and quality.json. Every raw row is
+Reads data/raw, data/quarantine and the report of validate; writes data/export and quality.json. Every raw row is
 either exported, in the same order, or in quarantine. The files of days that did not change stay as they are.
 """
 
@@ -40,16 +40,14 @@ def export(paths: Paths, params: Params) -> None:
     """Make data/export and quality.json. Raises DataError when validate did not vouch for what is there."""
     key = pseudonyms.key() if params.export.pseudonymize else None
     raw = manifest.read(paths.extract_report, TABLES)
-    check_verdict(paths, raw)
+    check_validated(paths, raw)
     shared = {table.name: shared_by_all_days(table, key) for table in TABLES}
     bad = {table.name: quarantined_rows(paths.quarantined(table.name)) for table in TABLES}
     made_from = {
         name: {day: manifest.made_from(shared[name], file.sha256, bad[name].get(day, ())) for day, file in days.items()}
         for name, days in raw.items()
     }
-    kept = {
-        name: manifest.unchanged(paths.quality_report, paths.export / name, days) for name, days in made_from.items()
-    }
+    kept = {name: manifest.kept(paths.quality_report, paths.export / name, days) for name, days in made_from.items()}
     with replacing_days(paths.export, kept) as staging:
         tasks = [
             ExportTask(
@@ -90,13 +88,13 @@ def write(tasks: list[ExportTask]) -> dict[tuple[str, date], File]:
         return {(task.table.name, task.day): file for task, file in zip(tasks, written, strict=True)}
 
 
-def check_verdict(paths: Paths, raw: Files) -> None:
+def check_validated(paths: Paths, raw: Files) -> None:
     """Raise DataError unless `validate` checked these very files and let them pass."""
-    verdict = read_report(paths.validation_report, "failed_rows", "params", "checked")
+    report = read_report(paths.validation_report, "failed_rows", "params", "checked")
     there = {f"{path.stem}.parquet": sha256(path) for path in sorted(paths.quarantine.glob("*.parquet"))}
-    known = {"data/raw": manifest.digest_of(raw), **there}
-    checked = {entry["files"]: entry["sha256"] for entry in verdict["checked"]}
-    if checked != known or (verdict["failed_rows"] and verdict["params"][0]["mode"] != "quarantine"):
+    known = {"data/raw": manifest.sha256_of(raw), **there}
+    checked = {entry["files"]: entry["sha256"] for entry in report["checked"]}
+    if checked != known or (report["failed_rows"] and report["params"][0]["mode"] != "quarantine"):
         raise DataError(
             f"{paths.validation_report} does not vouch for the raw files and {paths.quarantine}",
             where=str(paths.validation_report),

@@ -24,7 +24,7 @@ from pipeline.core.digest import Pin
 from pipeline.core.errors import PinError
 from pipeline.core.params import Extract, Params, load_params
 from pipeline.core.paths import Paths
-from pipeline.core.process import run
+from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
 from pipeline.days import copy
 from pipeline.days.copy import CopyTask, check_arrived, copy_day
@@ -60,7 +60,7 @@ def extract(paths: Paths, params: Params) -> None:
     kept = {}
     for name, days in pins.items():
         made_from = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
-        kept[name] = manifest.unchanged(paths.extract_report, paths.raw / name, made_from)
+        kept[name] = manifest.kept(paths.extract_report, paths.raw / name, made_from)
     to_read = {name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()}
     read, dropped = sum(map(len, to_read.values())), sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
     with replacing_days(paths.raw, kept) as staging:
@@ -111,7 +111,9 @@ def read_days(
     expected = None if users else sum(pin.rows for some in pins.values() for pin in some.values())
     files = {}
     with source.connect(params.source, TABLES) as target:
-        print(f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one snapshot", flush=True)
+        print(
+            f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one transaction", flush=True
+        )
         with executor(params.extract.workers) as pool, shared_snapshot(target, pool) as snapshot:
             for notice in snapshot.run(check_contract, target):
                 progress.say(f"extract: notice: {notice}")
@@ -205,7 +207,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.extract", description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare the contract with the database")
     only_check = parser.parse_args().check
-    paths = Paths()
+    paths = project()
     params = load_params(paths.params)
     if only_check:
         check(params)

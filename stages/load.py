@@ -41,7 +41,7 @@ STORAGE_VERSION = "v1.2.0"
 # Compressed bytes that go into a table in one transaction.
 GROUP_BYTES = 8 * 1024 * 1024
 
-# What DuckDB takes, in the path of a database, for the begin of a query and for a slash.
+# In the path of a database DuckDB takes ? for the start of a query string, and \\ for a slash.
 UNFIT = {"?", "\\"}
 
 # Differences that a message names before the rest is only counted.
@@ -69,7 +69,7 @@ def load(paths: Paths, params: Params) -> None:
             raise DataError(
                 "rows are missing, too many or not the same: " + "; ".join(differences[:NAMED]) + more,
                 where=str(paths.load_report),
-                expected="the same rows a day in PostgreSQL's snapshot, data/raw, data/export and DuckDB",
+                expected="the same rows a day in PostgreSQL, data/raw, data/export and DuckDB",
                 next_step=f"rm -r {paths.raw} {paths.export} && dvc repro, which makes every file anew",
             )
     verified.save(paths.verified("load"), {name: result.verified for name, result in results.items()})

@@ -1,6 +1,6 @@
 """Prove that data/raw holds the rows that were pinned and that each obeys the contract, before anything is published.
 
-Reads data/raw in batches, and in extract's report what was pinned; writes validation.json, the failing cases (local
+Reads data/raw in batches, and in extract's report what was pinned; writes validation.json, the findings (local
 only) and, in quarantine mode, the failing rows to data/quarantine. Checks everything before it fails; every count is
 exact. A day whose file was verified on this machine before, by the same checks, is not checked again.
 """
@@ -69,9 +69,9 @@ def validate(paths: Paths, params: Params) -> None:
         for name, result in checked.items():
             pins.check(paths.raw / name, result.moved)
         quarantined = {f"{path.stem}.parquet": sha256(path) for path in sorted(new.glob("*.parquet"))}
-        known = {"data/raw": manifest.digest_of(files), **quarantined}
+        known = {"data/raw": manifest.sha256_of(files), **quarantined}
         write_report(paths.validation_report, findings.report(found, params.validate, known))
-        findings.write_cases(found, paths.failures)
+        findings.write(found, paths.failures)
         clean = {
             name: {day: known_by(file) for day, file in files[name].items() if day not in found[name].failed_days}
             for name in found

@@ -1,4 +1,7 @@
-"""README and docs as they are read: pages and their blocks, which are run as they are written."""
+"""README and docs as they are read: pages and their blocks, which are run as they are written.
+
+As a program it writes the generated parts anew.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,9 @@ from tests.helpers import ROOT, Clone
 
 PAGES = {path.stem: path for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]}
 FENCE = re.compile(r"(?:^<!-- (?P<note>[^\n]*?) -->\n+)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.S | re.M)
+GENERATED = re.compile(
+    r"^(?P<head><!-- generated: (?P<command>python -c [^\n]*) -->\n\n)(?P<text>(?:\|[^\n]*\n)+)", re.M
+)
 
 
 class Block(NamedTuple):
@@ -98,3 +104,18 @@ def run_console(clone: Clone, block: Block) -> None:
             assert line in printed, f"{line!r} is not in\n{done.stdout}"
             assert command.startswith("make") or line in printed[position:]
             position = printed.index(line)
+
+
+def generate(written: str) -> str:
+    """A page with each table that has its command in a comment above it made anew."""
+
+    def anew(match: re.Match[str]) -> str:
+        command = [sys.executable, *shlex.split(match["command"])[1:]]
+        return match["head"] + subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+
+    return GENERATED.sub(anew, written)
+
+
+if __name__ == "__main__":
+    for path in PAGES.values():
+        path.write_text(generate(path.read_text(encoding="utf-8")), encoding="utf-8")

@@ -83,7 +83,12 @@ def test_the_first_page_is_short() -> None:
 
 
 def test_the_column_table_is_made_from_the_contract() -> None:
-    assert markdown(BEHAVIORAL_EVENTS) in docs.text("contract")
+    assert markdown(BEHAVIORAL_EVENTS) in docs.text("contract"), "next: make docs"
+
+
+def test_generated_tables_are_written_in_place() -> None:
+    written = docs.text("contract")
+    assert docs.generate(written.replace("0 to 23", "0 to 24")) == written
 
 
 def test_the_type_table_has_every_kind() -> None:
@@ -290,6 +295,7 @@ def test_evolving(clone: Clone, db: Database) -> None:
             script = block.text.replace("make refresh", f"make refresh UNTIL={UNTIL}")
             run_shell(clone, block._replace(text=script), {})
             assert clone.run("git", "status", "--porcelain").stdout == ""
+            assert ("`deviceType`" in clone.text("docs/contract.md")) == (change in (2, 3, 4))
             described.append(clone.run("python", "-m", "commands.query", "--csv", "DESCRIBE behavioral_events").stdout)
             assert (
                 str(len(db.rows()))

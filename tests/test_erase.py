@@ -63,6 +63,8 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     # Two days in raw and in export, and the table
     assert "5 files with 6 rows in 1 version" in dry
     assert "dry run, nothing was deleted" in dry
+    local = own.run("python", "-m", "commands.erase", USER_B, "--local-only").stdout
+    assert f"next: python -m commands.erase {USER_B} --local-only --yes" in local
     assert s3.requests("DELETE") + s3.requests("POST") == []
 
     done = run_shell(own, here._replace(text=for_good), {"USER_ID": USER_B})
@@ -98,6 +100,10 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
 def test_what_erase_can_not_search_is_no_proof(own: Clone, scratch: Path) -> None:
     """A remote that is gone, and a damaged file in the cache."""
     erase = ["python", "-m", "commands.erase", USER_C, "--yes"]
+    said = own.fails(*erase[:-1])
+    assert "no remote is configured" in said
+    assert f"python -m commands.erase {USER_C} --local-only" in said
+    assert "no file holds this user" in own.run(*erase[:-1], "--local-only").stdout
     own.run("dvc", "remote", "add", "-d", "storage", str(scratch / "gone"))
     for command in (erase, erase[:-1]):
         said = own.fails(*command)

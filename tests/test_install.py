@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers import ROOT, Clone, environment
+from tests.helpers import ROOT, STAGES, USER_A, Clone, environment
 
 pytestmark = pytest.mark.xdist_group("clones")
 
@@ -52,3 +52,22 @@ def test_nothing_of_the_installation_is_seen_by_git(reproduced: Clone) -> None:
     (reproduced.path / "behavioral_events_pipeline.egg-info").mkdir(exist_ok=True)
     (reproduced.path / "behavioral_events_pipeline.egg-info" / "PKG-INFO").touch()
     assert reproduced.run("git", "status", "--porcelain").stdout == ""
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(f"commands.{name}" for name in ("check", "erase", "preflight", "refresh", "summary")),
+        *map("stages.{}".format, STAGES),
+    ],
+    ids=str,
+)
+def test_another_folder_than_the_project(reproduced: Clone, tmp_path: Path, module: str) -> None:
+    """The installation makes modules start anywhere; the advice is followed."""
+    arguments = [USER_A] if module == "commands.erase" else []
+    command = ["python", "-m", module, *arguments]
+    env = {**reproduced.env, "PYTHONPATH": str(reproduced.path)}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "next:     cd to the project's folder" in done.stderr
+    assert list(tmp_path.iterdir()) == []

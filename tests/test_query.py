@@ -52,6 +52,7 @@ def sql(name: str) -> str:
     [
         pytest.param("SELECT nonsense", "DuckDB refused the query", id="unknown column"),
         pytest.param("missing.sql", "there is no file missing.sql", id="no such file"),
+        pytest.param("SELECT 1; SELECT 2", "2 statements in one query", id="two statements"),
     ],
 )
 def test_a_query_that_can_not_be_run(reproduced: Clone, argument: str, said: str) -> None:
@@ -79,3 +80,10 @@ def test_a_file_less_under_the_view_is_an_error_and_no_shorter_answer(clone: Clo
     assert "data/export/behavioral_events is not what export wrote" in failed.stderr
     clone.run("dvc", "repro")
     clone.run("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events")
+
+
+def test_control_characters_do_not_reach_the_terminal(reproduced: Clone) -> None:
+    printed = reproduced.run(
+        "python", "-m", "commands.query", "SELECT chr(27) || '[31m' || chr(7) || 'é' AS text"
+    ).stdout
+    assert r"\x1b[31m\x07é" in printed

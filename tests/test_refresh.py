@@ -150,6 +150,7 @@ def test_a_later_end_moves_the_window(pinned: Project, capsys: pytest.CaptureFix
     capsys.readouterr()
     pinned.refresh(until=UNTIL + timedelta(days=1))
     said = capsys.readouterr().out
+    assert "until: 2025-10-28 -> 2025-10-29" in said
     assert "1 day new: 2025-10-28 (0)" in said
     assert "1 day left the window: 2025-10-26" in said
 

@@ -86,7 +86,7 @@ def other_table(db: Database, name: str = "other") -> None:
 
 
 def test_another_table_with_older_rows(db: Database, project: Project, hashed: list[date]) -> None:
-    """Exchanged for one whose rows are older than the look, as many each day."""
+    """Exchanged for one whose rows are older than the last refresh, as many each day."""
     for day in DAYS:
         db.insert(event(timestamp=f"{day} 10:00:00"))
     other_table(db)
@@ -262,7 +262,7 @@ def some(chance: random.Random) -> str:
     seed=st.integers(0, 2**32),
 )
 def test_any_history(db: Database, project: Project, rounds: list[list[str]], seed: int) -> None:
-    """Transactions stay open over any number of looks, then end either way."""
+    """Transactions stay open over any number of refreshes, then end either way."""
     chance = random.Random(seed)
     db.run("TRUNCATE behavioral_events")
     db.insert(*(event(timestamp=f"{day} 10:00:00") for day in DAYS for _ in range(3)))

@@ -219,7 +219,7 @@ def test_json_that_no_database_would_give_is_found(db: Database, project: Projec
 def test_files_that_extract_did_not_write_are_refused(
     db: Database, project: Project, stage: str, damage: str, words: str
 ) -> None:
-    """Sealed and valid, each of them: DVC runs extract first, unless it is told not to."""
+    """Whole and valid, each of them: DVC runs extract first, unless it is told not to."""
     db.insert(event(), event())
     project.all()
     before, database = files(project.exported), project.paths.database.read_bytes()

@@ -48,7 +48,7 @@ def all_checks(table: Table, settings: Settings, duplicates: Mapping[str, Collec
 
 
 def _each(table: Table, schema: pa.DataFrameSchema, duplicates: Mapping[str, Collection[object]]) -> Iterator[Check]:
-    """The checks of the Pandera schema, and what it keeps to itself or can't see."""
+    """The checks of the Pandera schema, NOT NULL, which it has no check object for, and uniqueness over the window."""
     for column in table.columns:
         name = column.name
         if not column.nullable:

@@ -19,7 +19,7 @@ THREADS = 2
 def figures(tables: Sequence[tuple[Table, Sequence[Path]]]) -> dict[str, Any]:
     """The figures of quality.json: headlines over all tables, then a list of tables, of values and of NULLs."""
     with duckdb.connect(config={"memory_limit": "128MB", "threads": THREADS}) as connection:
-        connection.execute("SET parquet_metadata_cache = true")  # footers are read once a query else
+        connection.execute("SET parquet_metadata_cache = true")  # else every query reads all footers again
         each = [_table(connection, table, files) for table, files in tables]
         values = [entry for table, files in tables for entry in _values(connection, table, files)]
         nulls = [entry for table, files in tables for entry in _nulls(connection, table, files)]

@@ -1,4 +1,4 @@
-"""What the checks found in the rows of a table: exact counts, a bounded number of failing cases, and words for both."""
+"""What the checks found in the rows of a table: exact counts, a bounded list of findings, and words for both."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from pipeline.core.progress import count
 from pipeline.files.layout import replacing
 from schemas.rules import CUID
 
-# Failing cases that the terminal shows; the report has more.
+# Findings that the terminal shows; the file has more.
 SHOWN = 10
 
 
-class Case(NamedTuple):
+class Finding(NamedTuple):
     """One failing check on one row. `column` names several, with commas, where the check speaks of several."""
 
     table: str
@@ -38,17 +38,17 @@ class Case(NamedTuple):
 
 @dataclass
 class Findings:
-    """What the checks found in the rows of one table so far: exact counts, and a bounded number of cases."""
+    """What the checks found in the rows of one table so far: exact counts, and a bounded list."""
 
     table: str
     key: str  # the column that names a row
-    per_check: int  # cases
+    per_check: int  # of them that are listed
     with_values: bool = True
     rows: int = 0
     failed_rows: int = 0
     failed_days: set[date] = field(default_factory=set)
     counts: dict[tuple[str, str], int] = field(default_factory=dict)  # by column and check
-    cases: list[Case] = field(default_factory=list)
+    listed: list[Finding] = field(default_factory=list)
 
     def add(self, piece: Piece, columns: Sequence[str], check: str, failing: pyarrow.Array) -> None:
         """Count the rows of `piece` where the mask `failing` is true."""
@@ -64,7 +64,7 @@ class Findings:
             if not self.with_values:  # an id that is no cuid may be anything
                 ids = [id_ if id_ and re.fullmatch(CUID, id_) else None for id_ in ids]
             for id_, value in zip(ids, self._values(some, columns), strict=True):
-                self.cases.append(Case(self.table, piece.day, id_, column, check, value))
+                self.listed.append(Finding(self.table, piece.day, id_, column, check, value))
 
     def _values(self, rows: pyarrow.RecordBatch, columns: Sequence[str]) -> list[str | None]:
         if not self.with_values:
@@ -92,10 +92,10 @@ def report(found: Mapping[str, Findings], wanted: Validate, checked: Mapping[str
     }
 
 
-def write_cases(found: Mapping[str, Findings], path: Path) -> None:
-    cases = [case for findings in found.values() for case in findings.cases]
+def write(found: Mapping[str, Findings], path: Path) -> None:
+    listed = [finding for findings in found.values() for finding in findings.listed]
     names = ["table", "event_date", "id", "column", "check", "value"]
-    columns = [[str(case[i]) if case[i] is not None else None for case in cases] for i in range(len(names))]
+    columns = [[str(f[i]) if f[i] is not None else None for f in listed] for i in range(len(names))]
     # Texts in quotes, whatever is in them; NULL is empty without quotes.
     options = csv.WriteOptions(quoting_style="all_valid")
     with replacing(path) as new:
@@ -103,13 +103,13 @@ def write_cases(found: Mapping[str, Findings], path: Path) -> None:
 
 
 def show(found: Mapping[str, Findings], failures_file: Path) -> None:
-    cases = [case for findings in found.values() for case in findings.cases]
+    listed = [finding for findings in found.values() for finding in findings.listed]
     if not any(findings.failed_rows for findings in found.values()):
         return
-    for case in cases[:SHOWN]:
-        what = f": {case.value!r}" if found[case.table].with_values else ""
-        print(f"validate: {case.day} {case.id!r}: {case.column} fails {case.check}{what}", file=sys.stderr)
-    print(f"validate: {count(len(cases), 'failing case')} in {failures_file}", file=sys.stderr)
+    for finding in listed[:SHOWN]:
+        what = f": {finding.value!r}" if found[finding.table].with_values else ""
+        print(f"validate: {finding.day} {finding.id!r}: {finding.column} fails {finding.check}{what}", file=sys.stderr)
+    print(f"validate: {count(len(listed), 'finding')} in {failures_file}", file=sys.stderr)
 
 
 def invalid(found: Mapping[str, Findings], report_file: Path) -> RowsInvalidError:

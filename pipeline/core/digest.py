@@ -41,11 +41,11 @@ def pin(rows: int, total: int | Decimal | None) -> Pin:
 
 
 def row_text(columns: Sequence[Column], value: Callable[[Column], str], octets: str) -> str:
-    """SQL of one text for a row, which no row of other values has, in the dialect of `value` and `octets`.
+    """SQL for the text of a row. Rows with different values have different texts.
 
-    `value` gives SQL of a column's value, `octets` that of the number of bytes of a text, with {} for the column. In
-    the text stand which columns are NULL, the values that can't hold the separator, then for each free text its number
-    of bytes, then the free texts. With the lengths, two neighbours can't pass a character to each other unseen.
+    `value` gives the SQL of a column's value, `octets` the SQL for the number of bytes of a text, with {} for the
+    column. The text holds, in this order: which columns are NULL, the values that can't hold the separator, the number
+    of bytes of each free text, the free texts. The numbers of bytes tell where one free text ends and the next begins.
     """
     groups = [columns[n : n + _BITS] for n in range(0, len(columns), _BITS)]
     nulls = [" + ".join(f"({c.quoted} IS NULL)::int * {1 << n}" for n, c in enumerate(group)) for group in groups]

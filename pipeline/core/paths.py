@@ -21,11 +21,11 @@ class Paths:
         return self.root / "watermark.yaml"
 
     @property
-    def pipeline(self) -> Path:
+    def dvc_yaml(self) -> Path:
         return self.root / "dvc.yaml"
 
     @property
-    def lock(self) -> Path:
+    def dvc_lock(self) -> Path:
         return self.root / "dvc.lock"
 
     @property
@@ -84,6 +84,11 @@ class Paths:
     def failures(self) -> Path:
         """Failing cells with their values. They stay on this machine."""
         return self.reports / "validation_failures.csv"
+
+    @property
+    def experiments(self) -> Path:
+        """Where DVC keeps copies of the project for experiments, and what `dvc exp show` remembers of them."""
+        return self.root / ".dvc" / "tmp" / "exps"
 
     def verified(self, name: str) -> Path:
         """What `name` verified on this machine before: a cache that may be lost."""

@@ -41,10 +41,23 @@ def run_stage(name: str, stage: Callable[[Paths, Params], None], description: st
 
     def main() -> None:
         argparse.ArgumentParser(prog=f"python -m stages.{name}", description=description).parse_args()
-        paths = Paths()
+        paths = project()
         stage(paths, load_params(paths.params))
 
     run(name, main)
+
+
+def project() -> Paths:
+    """The project in the current folder. Raises PipelineError where there is none: modules can be run anywhere."""
+    paths = Paths()
+    if not paths.dvc_yaml.exists() and not paths.params.exists():
+        raise PipelineError(
+            f"there is no {paths.dvc_yaml} and no {paths.params} in this folder",
+            where=str(Path.cwd()),
+            expected="the project's folder",
+            next_step="cd to the project's folder, then the same command again",
+        )
+    return paths
 
 
 def run(stage: str, main: Callable[[], None]) -> None:

@@ -15,8 +15,7 @@ from pipeline.core.errors import DataError
 from pipeline.files.manifest import File
 from pipeline.files.writer import DayWriter
 from pipeline.postgres.copy import Decoder
-from pipeline.postgres.statements import copy_day as copy_rows
-from pipeline.postgres.statements import day_pin
+from pipeline.postgres.statements import copy_rows, day_pin
 from pipeline.postgres.target import Relation
 
 
@@ -34,9 +33,9 @@ class CopyTask(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """The file of a day, and what PostgreSQL holds of that day, in the same snapshot, whoever did it.
+    """The file of a day, and the pin of all users' rows of that day in the same transaction snapshot.
 
-    Without users the digest is taken from the pin: the rows are counted, and `validate` compares the digest.
+    Without a user filter the digest is taken from the pin: the rows are counted, and `validate` compares the digest.
     """
 
     file: File

@@ -15,7 +15,7 @@ Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 
-class Here(Executor):
+class CallingThread(Executor):
     """Runs each piece at once, in the caller's own thread, where a signal can interrupt it."""
 
     def submit(
@@ -28,12 +28,12 @@ class Here(Executor):
 
 @contextmanager
 def executor(threads: int) -> Iterator[Executor]:
-    """Something that runs `threads` pieces at once; 0 is for work that holds Python's lock. See Here.
+    """Runs `threads` pieces at once; with 0 each in the calling thread, for work that holds Python's lock.
 
     When the block fails, what has not begun is given up.
     """
     if not threads:
-        yield Here()
+        yield CallingThread()
         return
     pool = ThreadPoolExecutor(threads)
     try:

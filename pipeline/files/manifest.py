@@ -93,8 +93,8 @@ def _parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]
     return found
 
 
-def unchanged(report: Path, folder: Path, wanted: Mapping[date, str]) -> dict[date, File]:
-    """Of the days in `wanted` those whose file in the folder of a table is whole and made from what is wanted.
+def kept(report: Path, folder: Path, wanted: Mapping[date, str]) -> dict[date, File]:
+    """The files in the folder of a table that need not be made again: whole, and made from what is `wanted`.
 
     Where the report is missing or damaged nothing is known of any file.
     """
@@ -163,7 +163,7 @@ def _stage(report: Path) -> str:
     return "extract" if report.stem == "extract" else "export"
 
 
-def digest_of(files: Files) -> str:
+def sha256_of(files: Files) -> str:
     """One SHA-256 for all files of a manifest: over tables, days and the files' own."""
     lines = [f"{table} {day} {file.sha256}\n" for table, days in files.items() for day, file in sorted(days.items())]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

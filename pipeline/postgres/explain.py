@@ -35,7 +35,8 @@ BROKEN = (
 POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could not import the requested snapshot")
 
 
-# On which connection it happened: one alone, one that was about to join the snapshot of another, or one that had.
+# The connection that failed: the only one, one that was joining the transaction snapshot of another, or one that had
+# joined it.
 When = Literal["alone", "joining", "joined"]
 
 
@@ -59,7 +60,7 @@ def explain(error: BaseException, target: Target, when: When = "alone") -> Pipel
         # After the connection that exported it broke, the snapshot is gone, too; behind a pooler it never was there.
         kind = SourceError if "startup parameter" in str(error) else TransientSourceError
         return kind(
-            f"the connections do not share a snapshot: {said}",
+            f"the connections do not share a transaction snapshot: {said}",
             where=target.name,
             expected="direct connections to one server, extract.workers and one more; a pgbouncer that balances, "
             "or whose pool is smaller, breaks this",
@@ -69,7 +70,7 @@ def explain(error: BaseException, target: Target, when: When = "alone") -> Pipel
         return TransientSourceError(
             "a migration waits for the table, and the connections that read it would wait for the migration",
             where=target.name,
-            expected="no ALTER TABLE, TRUNCATE, REINDEX or the like that begins while the snapshot is shared",
+            expected="no ALTER TABLE, TRUNCATE, REINDEX or the like that begins while the table is read",
             next_step="the same command again, when the migration is done",
         )
     if code in ("57014", "55P03"):

@@ -71,7 +71,7 @@ def copy_sql(relation: Relation, day: date, users: Sequence[str]) -> Composed:
     return SQL("COPY ({} ORDER BY {}) TO STDOUT (FORMAT text)").format(rows, SQL(", ").join(order))
 
 
-def copy_day(connection: Connection, relation: Relation, day: date, users: Sequence[str], into: CopyTarget) -> int:
+def copy_rows(connection: Connection, relation: Relation, day: date, users: Sequence[str], into: CopyTarget) -> int:
     """Stream one day's rows to `into.write`; returns how many rows PostgreSQL says it sent."""
     with connection.cursor() as cursor:
         cursor.copy_expert(copy_sql(relation, day, users), into)

@@ -13,7 +13,7 @@ from psycopg2.sql import Identifier
 from pipeline.core.params import Source
 from schemas.table import Table
 
-# A password that is so short stands in half of all words.
+# Shorter passwords are not hidden: they are part of too many ordinary words.
 MIN_SECRET = 4
 
 

@@ -98,6 +98,9 @@ def snapshot_age(connection: Connection, target: Target, relation: Relation) -> 
 
 
 def is_unchanged(connection: Connection, relation: Relation, day: date, saved: Saved) -> bool:
-    """If every row was written before the last refresh and the count is equal, nothing changed."""
+    """Whether a day is as the last refresh found it.
+
+    If every row was written before the last refresh and the count is equal, nothing changed.
+    """
     rows, older = rows_and_older(connection, relation, day, saved.xmin)
     return rows == older == saved.pin.rows

@@ -128,6 +128,8 @@ def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
     if dropped:
         print(f"notice: DATABASE_URL has arguments that are not used: {', '.join(dropped)}", file=sys.stderr)
     if arguments.get("pgbouncer") == "true":
-        print("notice: DATABASE_URL says pgbouncer=true; the direct URL is safer for a long snapshot", file=sys.stderr)
+        print(
+            "notice: DATABASE_URL says pgbouncer=true; the direct URL is safer for a long transaction", file=sys.stderr
+        )
     kept = {key: value for key, value in arguments.items() if key in LIBPQ}
     return {"connect_timeout": CONNECT_TIMEOUT, "application_name": application_name, **server, **kept}, schema

@@ -14,17 +14,22 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.core.paths import Paths
 from pipeline.core.progress import Progress
 from pipeline.files import pseudonyms
 from pipeline.files.sql import literal, parquet, quoted
 from pipeline.versions import store
 from schemas.tables import TABLES
 
-# Folders of the workspace that may hold rows or ids: outputs and reports, and DVC's copies for experiments.
-WORKSPACE = ("data", ".dvc/tmp/exps")
 
-# What in them is nobody's version: the failing cells of the last validate, and what dvc exp show remembers.
-SCRATCH = ("data/reports/validation_failures.csv", ".dvc/tmp/exps/cache/")
+def workspace(paths: Paths) -> tuple[Path, ...]:
+    """Folders that may hold rows or ids: outputs and reports, and DVC's copies for experiments."""
+    return paths.data, paths.experiments
+
+
+def is_scratch(paths: Paths, file: Path) -> bool:
+    """Whether a file of the workspace is of no version: the last findings, or what dvc exp show remembers."""
+    return file == paths.failures or paths.experiments / "cache" in file.parents
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,8 @@ class Holder:
     places: Mapping[str, str]  # name of the place: the file there
 
 
-def names_of(user: str) -> list[str]:
-    """What stands for the user: the id and, where the key is known, the pseudonyms in exports."""
+def spellings(user: str) -> list[str]:
+    """The id of the user and, where the key is known, the pseudonyms in exports."""
     if os.environ.get(pseudonyms.KEY):
         key = pseudonyms.key()
         kinds = {c.pseudonym for table in TABLES for c in table.columns if c.name == table.user and c.pseudonym}
@@ -46,7 +51,10 @@ def names_of(user: str) -> list[str]:
 
 
 def holds(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> int | None:
-    """The rows of a Parquet or DuckDB file that hold a name in any text; 0 if only other bytes do; None if none."""
+    """How many rows of a Parquet or DuckDB file hold a name in a text.
+
+    0 when only bytes outside of rows do, None when nothing does.
+    """
     if not file.stat().st_size:
         return None
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -126,8 +134,8 @@ def search(places: list[store.Place], names: Sequence[str]) -> Search:
     return Search(found, searched, hidden, damaged)
 
 
-def in_workspace(names: Sequence[str]) -> list[str]:
+def in_workspace(paths: Paths, names: Sequence[str]) -> list[Path]:
     """Files of the workspace that hold the user."""
-    files = [file for folder in WORKSPACE for file in sorted(Path(folder).rglob("*")) if file.is_file()]
+    files = [file for folder in workspace(paths) for file in sorted(folder.rglob("*")) if file.is_file()]
     with duck() as connection:
-        return [str(file) for file in files if holds(connection, file, names) is not None]
+        return [file for file in files if holds(connection, file, names) is not None]

@@ -18,7 +18,7 @@ from dvc.repo import Repo
 
 from pipeline.core.errors import PipelineError
 
-# What DVC writes below a cache or remote: objects, and its memory of runs. Anything else there is not ours.
+# What DVC writes below a cache or remote: objects, and the cache of runs. Anything else there is not ours.
 FOLDERS = ("files", "runs")
 
 
