@@ -145,9 +145,13 @@ def test_check_sees_what_is_missing_and_what_would_run(pushing: Clone, s3: S3, b
     assert "1 file not there (data/export/behavioral_events/event_date=2025-10-25/part-0.parquet)" in said
     assert "pipeline and dvc.lock agree" in said
     report = other.path / "data/reports/load.json"
-    report.write_text(report.read_text() + "\n")  # as where somebody forgot to add it
-    assert "data/reports/load.json" in other.fails("python", "-m", "commands.check")
-    other.run("git", "checkout", "--", "data/reports")
+    right = report.read_text()
+    report.write_text(right + "\n")
+    other.run("git", "commit", "--quiet", "--all", "--message", "Without the reports of the run")
+    report.write_text(right)
+    said = other.fails("python", "-m", "commands.check")
+    assert "agree, but not with the commit: data/reports/load.json; next: git commit" in said
+    other.run("git", "reset", "--quiet", "--hard", "HEAD~1")
     other.change(("attempts: 6", "attempts: 6  # enough"))
     said = other.fails("python", "-m", "commands.check")
     assert "pipeline and dvc.lock agree, but not with the commit: params.yaml; next: git commit" in said
