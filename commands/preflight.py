@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from pipeline.core import watermark
+from pipeline.core.contract import check_declared
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
@@ -15,6 +16,7 @@ def preflight(paths: Paths) -> None:
     """Raise ParamsError or PinError that says what can't be meant."""
     mend_lock(paths)
     params = load_params(paths.params)
+    check_declared(TABLES)
     pinned = watermark.load(paths.watermark)
     for table in TABLES:
         watermark.pinned(pinned, table.name, params.extract.days)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from pipeline import source
 from pipeline.core import digest, progress, watermark
+from pipeline.core.contract import check_declared
 from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
 from pipeline.core.params import MAX_DAYS, Extract, Params, load_params
@@ -56,6 +57,7 @@ def refresh(paths: Paths, params: Params, options: Options) -> None:
 
     Raises ContractError, RowsInvalidError, SourceError, and PinError where the sample would replace another source.
     """
+    check_declared(TABLES)
     old = watermark.load(paths.watermark) if paths.watermark.exists() else None
     if options.full:
         paths.verified("refresh").unlink(missing_ok=True)
@@ -166,6 +168,8 @@ def moved(old: Watermark | None, new: Watermark) -> Iterator[str]:
     """What is different between two refreshes, a line each; nothing when nothing moved."""
     if old is not None and old.until != new.until:
         yield f"until: {old.until} -> {new.until}"
+    for table in sorted(old.tables.keys() - new.tables.keys()) if old is not None else ():
+        yield f"{table} is no longer pinned"
     for table, pins in new.tables.items():
         name = f"{table}: " if len(new.tables) > 1 else ""
         before = old.tables.get(table) if old is not None else None

@@ -11,6 +11,8 @@ from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from schemas.types import Kind
+
 if TYPE_CHECKING:
     import duckdb
     import pandas as pd
@@ -48,10 +50,11 @@ class Rule(NamedTuple):
     values: tuple[str, ...] = ()  # what a column may hold, where that is a list
     needs_window: bool = False  # no batch alone can decide it
     needs_until: bool = False  # what passed once may fail when `until` has moved
+    kinds: tuple[Kind, ...] = ()  # of columns that it can check; any where there are none
 
 
 def matches(pattern: str) -> Rule:
-    return Rule("str_matches", f"matches `{pattern}`", partial(_matches, pattern))
+    return Rule("str_matches", f"matches `{pattern}`", partial(_matches, pattern), kinds=("text", "enum"))
 
 
 def _matches(pattern: str, _: Settings, **common: Any) -> pa.Check:
@@ -63,7 +66,7 @@ def _matches(pattern: str, _: Settings, **common: Any) -> pa.Check:
 def one_of(*values: str, param: str = "") -> Rule:
     """One of these values, or of those that params.yaml has under `validate.PARAM`."""
     words = "one of " + ", ".join(f"`{value}`" for value in values)
-    return Rule("isin", words, partial(_one_of, values, param), values=values)
+    return Rule("isin", words, partial(_one_of, values, param), values=values, kinds=("text", "enum"))
 
 
 def _one_of(values: tuple[str, ...], param: str, settings: Settings, **common: Any) -> pa.Check:
@@ -73,7 +76,7 @@ def _one_of(values: tuple[str, ...], param: str, settings: Settings, **common: A
 
 
 def between(low: float, high: float) -> Rule:
-    return Rule("in_range", f"{low} to {high}", partial(_between, low, high))
+    return Rule("in_range", f"{low} to {high}", partial(_between, low, high), kinds=("int", "bigint", "float"))
 
 
 def _between(low: float, high: float, _: Settings, **common: Any) -> pa.Check:
@@ -83,7 +86,9 @@ def _between(low: float, high: float, _: Settings, **common: Any) -> pa.Check:
 
 
 def unique() -> Rule:
-    return Rule("unique", "unique over the window", _unique, needs_window=True)
+    # Not for floats: whether NaN is NaN, and 0.0 is -0.0, DuckDB and pandas answer differently.
+    kinds: tuple[Kind, ...] = ("text", "enum", "int", "bigint", "timestamp", "decimal")
+    return Rule("unique", "unique over the window", _unique, needs_window=True, kinds=kinds)
 
 
 def _unique(_: Settings, **common: Any) -> pa.Check:
@@ -93,7 +98,7 @@ def _unique(_: Settings, **common: Any) -> pa.Check:
 
 
 def valid_json() -> Rule:
-    return Rule("json_valid", "valid JSON", _valid_json)
+    return Rule("json_valid", "valid JSON", _valid_json, kinds=("json", "text"))
 
 
 def _valid_json(_: Settings, **common: Any) -> pa.Check:
@@ -103,7 +108,7 @@ def _valid_json(_: Settings, **common: Any) -> pa.Check:
 
 
 def not_future() -> Rule:
-    return Rule("timestamp_not_future", "not after `until`", _not_future, needs_until=True)
+    return Rule("timestamp_not_future", "not after `until`", _not_future, needs_until=True, kinds=("timestamp",))
 
 
 def _not_future(settings: Settings, **common: Any) -> pa.Check:
@@ -116,7 +121,7 @@ def _not_future(settings: Settings, **common: Any) -> pa.Check:
 
 def not_older_than(years: int) -> Rule:
     words = f"at most {years} years before `until`"
-    return Rule("timestamp_not_old", words, partial(_not_older_than, years), needs_until=True)
+    return Rule("timestamp_not_old", words, partial(_not_older_than, years), needs_until=True, kinds=("timestamp",))
 
 
 def _not_older_than(years: int, settings: Settings, **common: Any) -> pa.Check:
@@ -129,7 +134,7 @@ def _not_older_than(years: int, settings: Settings, **common: Any) -> pa.Check:
 
 def finite() -> Rule:
     """For numbers that may be NaN or infinite in PostgreSQL, but not in what reads the export."""
-    return Rule("finite", "a finite number", _finite)
+    return Rule("finite", "a finite number", _finite, kinds=("float", "decimal"))
 
 
 def _finite(_: Settings, **common: Any) -> pa.Check:

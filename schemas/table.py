@@ -6,6 +6,9 @@ Nothing heavy is imported here, because every stage reads the contract.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from schemas.rules import Rule, finite
@@ -115,9 +118,69 @@ class Table(NamedTuple):
         return pa.schema([pa.field(column.name, arrow(column)) for column in self.columns])
 
     def fingerprint(self, layer: Layer) -> str:
-        """Tells whether two versions of the contract make the same file of the same rows: columns, types, order."""
+        """Tells whether two versions of the contract make the same file of the same rows."""
         columns = [(column.name, column.kind, getattr(column.type, layer)) for column in self.columns]
-        return hashlib.sha256(repr((self.name, columns, self.order, self.time)).encode()).hexdigest()[:16]
+        parts = (self.name, columns, self.order, self.time, self.distinct)
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
+
+    @property
+    def other_time_rules(self) -> bool:
+        """Whether what passed may fail when `until` moves, in another column than that by whose day rows are filed."""
+        others = (column for column in self.columns if column.name != self.time)
+        return any(rule.needs_until for column in others for rule in column.rules)
+
+
+# Names that the pipeline or DuckDB itself gives to columns of files.
+RESERVED = ("event_date", "row_number", "failed_checks", "filename")
+
+# Kinds of columns whose values quality.json can count.
+COUNTABLE = ("text", "enum", "int", "bigint", "bool")
+
+# What one SELECT of PostgreSQL may list. A text takes two, because it is sorted in another collation than its own.
+MAX_TARGETS = 1664
+
+
+def problems(tables: Sequence[Table]) -> list[str]:
+    """What is wrong with declarations of tables: what no pipeline can be built from, a sentence each."""
+    found = [f"{name} is declared twice" for name in _twice(table.name for table in tables)]
+    found += [f"an index {name} is declared twice" for name in _twice(name for t in tables for name, _ in t.indexes)]
+    for table in tables:
+        if not re.fullmatch(r"[A-Za-z0-9_-]+", table.name):  # it names folders and files, and stands in patterns
+            found.append(f"{table.name} has other characters than letters, digits, _ and -")
+        found += [f"{table.name}: {problem}" for problem in _problems(table)]
+    return found
+
+
+def _problems(table: Table) -> Iterator[str]:
+    yield from (f"a column {name} is declared twice" for name in _twice(table.names))
+    yield from (f"{name} is a name that the files need for themselves" for name in table.names if name in RESERVED)
+    targets = len(table.columns) + sum(column.kind == "text" for column in table.columns)
+    if targets > MAX_TARGETS:
+        yield f"too many columns: with texts counted twice {targets}, PostgreSQL sends {MAX_TARGETS}"
+    used = {*table.order, table.key, table.time, *filter(None, [table.user]), *table.counted}
+    used |= {name for _, names in table.indexes for name in names} | {n for r in table.rules for n in r.columns}
+    unknown = sorted(used - set(table.names))
+    if unknown:
+        yield f"there is no column {', '.join(unknown)}"
+        return
+    if table.column(table.time).kind != "timestamp":
+        yield f"{table.time}, by whose day rows are filed, is no timestamp"
+    for name in table.counted:
+        if table.column(name).kind not in COUNTABLE:
+            yield f"values of {name}, a {table.column(name).kind}, can't be counted"
+    for column in table.columns:
+        if column.pseudonym and column.kind != "text":
+            yield f"{column.name}: a pseudonym is a text and the column is not"
+        yield from (f"{column.name}: two rules {name}" for name in _twice(rule.name for rule in column.all_rules))
+        for rule in column.rules:
+            if rule.kinds and column.kind not in rule.kinds:
+                yield f"{column.name}: the rule {rule.name} is not for a column of kind {column.kind}"
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    """Names that stand there more than once. DuckDB does not tell upper from lower case."""
+    counts = Counter(name.lower() for name in names)
+    return [name for name, n in counts.items() if n > 1]
 
 
 def markdown(table: Table) -> str:

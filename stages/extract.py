@@ -20,6 +20,7 @@ from psycopg2.extensions import connection as Connection
 
 from pipeline import source
 from pipeline.core import progress, watermark
+from pipeline.core.contract import check_declared
 from pipeline.core.digest import Pin
 from pipeline.core.errors import PinError
 from pipeline.core.params import Extract, Params, load_params
@@ -54,13 +55,16 @@ Pins = Mapping[str, Mapping[date, Pin]]
 
 def extract(paths: Paths, params: Params) -> None:
     """Make data/raw and extract.json. Raises what read_days raises, and PinError when a day was never pinned."""
+    check_declared(TABLES)
     pinned = watermark.load(paths.watermark)
     pins = {table.name: watermark.pinned(pinned, table.name, params.extract.days) for table in TABLES}
     shared = {table.name: shared_by_all_days(table, params.extract) for table in TABLES}
-    kept = {}
+    kept, filtered = {}, bool(params.extract.user_id)
     for name, days in pins.items():
         made_from = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
-        kept[name] = manifest.kept(paths.extract_report, paths.raw / name, made_from)
+        there = manifest.kept(paths.extract_report, paths.raw / name, made_from)
+        # A report that says other rows than were pinned is damaged. With a user filter it says fewer.
+        kept[name] = {day: file for day, file in there.items() if file.digest and (filtered or file.pin == days[day])}
     to_read = {name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()}
     read, dropped = sum(map(len, to_read.values())), sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
     with replacing_days(paths.raw, kept) as staging:

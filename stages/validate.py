@@ -59,10 +59,14 @@ def validate(paths: Paths, params: Params) -> None:
     manifest.check(paths.extract_report, paths.raw, files)
     until = max(day for days in files.values() for day in days) + timedelta(days=1)
     settings = Settings(watermark.midnight(until), params.validate.labels)
-    key = verified.cache_key(settings.labels, code(), [metadata.version(name) for name in LIBRARIES])
+    versions = [metadata.version(name) for name in LIBRARIES]
+    keys = {
+        table.name: verified.cache_key(settings.labels, code(), versions, until if table.other_time_rules else None)
+        for table in TABLES
+    }
     with replacing_files(paths.quarantine) as new:
         checked = {
-            table.name: check_table(paths, params, Job(table, files[table.name], settings, key, new))
+            table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new))
             for table in TABLES
         }
         found = {name: result.findings for name, result in checked.items()}
@@ -76,7 +80,7 @@ def validate(paths: Paths, params: Params) -> None:
             name: {day: known_by(file) for day, file in files[name].items() if day not in found[name].failed_days}
             for name in found
         }
-        verified.save(paths.verified("validate"), {name: Verified(key, days) for name, days in clean.items()})
+        verified.save(paths.verified("validate"), {name: Verified(keys[name], days) for name, days in clean.items()})
         findings.show(found, paths.failures)
         failed = sum(result.failed_rows for result in found.values())
         if failed and params.validate.mode == "strict":
@@ -94,7 +98,7 @@ LIBRARIES = ("pandera", "pandas", "pyarrow", "duckdb")
 def code() -> str:
     """The fingerprint of all that decides whether a day passes."""
     folders = [Path(rules.__file__).parent, Path(findings.__file__).parent]
-    files = [str(file) for folder in folders for file in sorted(folder.glob("*.py"))]
+    files = [str(file) for folder in folders for file in sorted(folder.rglob("*.py"))]
     return manifest.code(__file__, check.__file__, digest.__file__, *files)
 
 

@@ -281,7 +281,11 @@ def test_behind_a_pooler_of_transactions(
     if bouncer.pool == 1:
         with pytest.raises(SourceError) as error:
             project.refresh()
-        for words in ("do not share a transaction snapshot", "whose pool is smaller", "next:     the direct URL of the database"):
+        for words in (
+            "do not share a transaction snapshot",
+            "whose pool is smaller",
+            "next:     the direct URL of the database",
+        ):
             assert words in str(error.value)
         assert not project.paths.watermark.exists()
     else:

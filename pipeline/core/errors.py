@@ -37,7 +37,7 @@ class TransientSourceError(SourceError):
 
 
 class ContractError(PipelineError):
-    """The table in PostgreSQL is not the table that the contract describes."""
+    """The table in PostgreSQL is not the table that the contract describes, or the contract contradicts itself."""
 
     exit_code = 4
 

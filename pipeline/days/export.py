@@ -45,7 +45,7 @@ def export_day(task: ExportTask) -> File:
             next_step=f"rm {task.source} && dvc repro",
         )
     # A worker reads the key itself; it is in no task.
-    key = pseudonyms.key() if task.pseudonymize else None
+    key = pseudonyms.key() if task.pseudonymize and any(column.pseudonym for column in task.table.columns) else None
     facts = {pseudonyms.FACT: pseudonyms.fingerprint(key)} if key else {}
     source = open_file(task.source, task.table.arrow_schema("raw"))
     offset = 0

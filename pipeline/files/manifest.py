@@ -67,6 +67,8 @@ def read(report: Path, tables: Sequence[Table]) -> dict[str, dict[date, File]]:
     """
     try:
         found = _parse(read_report(report, "files")["files"])
+        if _stage(report) == "extract" and any(not f.digest for days in found.values() for f in days.values()):
+            raise ValueError(report)
     except (KeyError, TypeError, ValueError):
         raise DataError(
             f"{report} is damaged",
@@ -88,8 +90,14 @@ def read(report: Path, tables: Sequence[Table]) -> dict[str, dict[date, File]]:
 def _parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]]:
     found: dict[str, dict[date, File]] = {}
     for entry in listed:
-        values = {key: value for key, value in entry.items() if key not in ("table", "day")}
-        found.setdefault(str(entry["table"]), {})[date.fromisoformat(str(entry["day"]))] = File(**values)  # type: ignore[arg-type]
+        match entry:
+            case {"table": str(table), "day": str(day), "rows": int(rows), "sha256": str(sha), "made_from": str(made)}:
+                digest = entry.get("digest")
+                if isinstance(rows, bool) or not (digest is None or isinstance(digest, str)):
+                    raise ValueError(entry)
+                found.setdefault(table, {})[date.fromisoformat(day)] = File(rows, sha, made, digest)
+            case _:
+                raise ValueError(entry)
     return found
 
 
