@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import shutil
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +27,6 @@ from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import run
 from pipeline.core.progress import count
-from pipeline.files.layout import replacing
 from pipeline.files.sql import literal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -38,6 +39,9 @@ WIDTH = 100
 
 # Titles are not broken into shorter lines.
 NARROW = 40
+
+# What DuckDB writes into JSON that JSON has not; texts are left as they are.
+NOT_FINITE = re.compile(rb'("(?:[^"\\]|\\.)*")|-?(?:NaN|Infinity)')
 
 # Blanks between two columns.
 GAP = 2
@@ -53,8 +57,16 @@ def connect(paths: Paths) -> duckdb.DuckDBPyConnection:
             next_step="make repro, or dvc pull",
         )
     check_export(paths)
+    if "," in str(paths.root) and Path.cwd() != paths.root:
+        raise ParamsError(
+            "DuckDB finds no relative path in a folder with a comma in its path",
+            where=str(paths.root),
+            expected="the project's folder as the current one",
+            next_step=f"cd {shlex.quote(str(paths.root))}, then the same command again",
+        )
     connection = duckdb.connect(str(paths.database), read_only=True)
-    connection.execute(f"SET file_search_path = {literal(str(paths.root))}")
+    if Path.cwd() != paths.root:
+        connection.execute(f"SET file_search_path = {literal(str(paths.root))}")
     return connection
 
 
@@ -63,23 +75,25 @@ def statement(argument: str) -> tuple[str, str]:
     if not argument.endswith(".sql"):
         return argument, argument
     path = Path(argument)
-    if not path.exists():
+    try:
+        sql = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise ParamsError(
-            f"there is no file {argument}",
+            f"there is no file {argument}" if isinstance(error, FileNotFoundError) else f"{argument}: {error}",
             where=str(Path.cwd()),
-            expected="a .sql file or an SQL statement in quotes",
+            expected="a .sql file in UTF-8 or an SQL statement in quotes",
             next_step="ls queries",
-        )
-    sql = path.read_text(encoding="utf-8")
-    return f"{path.name}: {sql.splitlines()[0].lstrip('- ')}", sql
+        ) from None
+    first = sql.partition("\n")[0].lstrip("- ")
+    return f"{path.name}: {first}" if first else path.name, sql
 
 
 @contextmanager
 def explained(title: str) -> Iterator[None]:
-    """Turn what DuckDB says of a query into a ParamsError; what it says of files stays as it is."""
+    """Turn what DuckDB says of a query into a ParamsError."""
     try:
         yield
-    except duckdb.IOException:
+    except duckdb.InterruptException:
         raise
     except duckdb.Error as error:
         raise ParamsError(
@@ -122,7 +136,8 @@ def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int
 
 def table(rows: pa.Table, width: int) -> str:
     """The rows with all columns, each value on a line of its own where a table would be wider than `width`."""
-    cells = [[cell(value) for value in column.to_pylist()] for column in rows.columns]
+    cells = [[cell(text) for text in column] for column in zip(*texts(rows), strict=True)]
+    cells = cells or [[] for _ in rows.column_names]
     widths = [max(map(len, [name, *column])) for name, column in zip(rows.column_names, cells, strict=True)]
     if not rows.num_rows:
         return textwrap.fill("  ".join(rows.column_names), max(width, NARROW))
@@ -137,6 +152,13 @@ def table(rows: pa.Table, width: int) -> str:
     return "\n".join((" " * GAP).join(line).rstrip() for line in set_out)
 
 
+def texts(rows: pa.Table) -> list[tuple[str | None, ...]]:
+    """The rows as DuckDB writes them. Python has no infinite timestamps and no years after 9999."""
+    numbered = rows.rename_columns([f"column{n}" for n in range(rows.num_columns)])  # names may stand there twice
+    with duckdb.connect() as connection:
+        return connection.from_arrow(numbered).project("COLUMNS(*)::VARCHAR").fetchall()
+
+
 def records(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
     """Each value on a line of its own, cut off at `width`."""
     longest = max(map(len, names))
@@ -149,9 +171,9 @@ def records(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> 
     return "\n".join(lines)
 
 
-def cell(value: object) -> str:
+def cell(value: str | None) -> str:
     """A value on one line. Control characters are named, because a terminal would obey them."""
-    text = "NULL" if value is None else " ".join(str(value).split())
+    text = "NULL" if value is None else " ".join(value.split())
     return re.sub("[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
 
 
@@ -162,16 +184,24 @@ def write(connection: duckdb.DuckDBPyConnection, title: str, sql: str, to: Desti
     """
     with tempfile.TemporaryDirectory(prefix="behavioral-events-") as folder, explained(title):
         file = Path(folder, "answer")
-        whole = one_statement(connection, title, sql)
-        connection.register("answer", whole if to.limit is None else whole.limit(to.limit))
+        answer = one_statement(connection, title, sql)
+        answer = answer if to.limit is None else answer.limit(to.limit)  # DuckDB finds it by the variable's name
         form = "FORMAT json, ARRAY true" if to.json else "FORMAT csv, HEADER true"
         rows = int(connection.execute(f"COPY (FROM answer) TO {literal(str(file))} ({form})").fetchall()[0][0])
         content = file.read_bytes()
+    content = NOT_FINITE.sub(lambda match: match[1] or b"null", content) if to.json else content
     if to.file is None:
         sys.stdout.buffer.write(content)
-    else:
-        with replacing(to.file.absolute()) as new:
-            new.write_bytes(content)
+        return rows
+    try:
+        to.file.write_bytes(content)
+    except OSError as error:
+        raise ParamsError(
+            f"the answer can't be written: {error.strerror}",
+            where=str(to.file.absolute()),
+            expected="--output FILE where there is, or can be, a file",
+            next_step="the same command with another --output",
+        ) from None
     return rows
 
 
@@ -197,7 +227,8 @@ def main() -> None:
     if whole and len(args.query) != 1:
         parser.error("--csv, --json and --output take one query")
     wanted = args.query or [str(path) for path in sorted(paths.queries.glob("*.sql"))]
-    with connect(paths) as connection:
+
+    def answer() -> None:
         for title, sql in map(statement, wanted):
             if not whole:
                 show(connection, title, sql, args.limit or SHOWN)
@@ -205,6 +236,22 @@ def main() -> None:
             rows = write(connection, title, sql, Destination(args.json, args.output, args.limit))
             if args.output is not None:
                 print(f"query: {count(rows, 'row')} in {args.output}")
+
+    with connect(paths) as connection:
+        interruptible(connection, answer)
+
+
+def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
+    """Do `work` in a thread of its own: within a query the main thread would hear of no signal until its end."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        try:
+            future.result()
+        except SystemExit:
+            while not future.done():
+                connection.interrupt()
+                wait([future], timeout=0.05)
+            raise
 
 
 def _limit(text: str) -> int:

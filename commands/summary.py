@@ -16,6 +16,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files.layout import read_report
+from schemas.tables import TABLES
 
 # Wider lines are hard to read.
 MAX_WIDTH = 110
@@ -60,14 +61,14 @@ def summary(paths: Paths, width: int) -> str:
         "users": f"{quality['users']:,}",
         **conditions(extracted, loaded),
         "checks": f"{len(validated['checks'])}, {count(validated['failed_rows'], 'failing row')}",
-        "event types": values(quality, "eventType", counted=True),
-        "phases": values(quality, "experimentPhase"),
+        **values(quality),
         "files": f"{len(quality['files']):,} in {paths.export}, {size:.1f} MB; "
         f"{paths.database} ({loaded['params'][0]['strategy']}), {database:.1f} MB",
         "times": times(paths) or "nothing ran here yet",
     }
+    longest = max(map(len, lines))
     body = "\n".join(
-        textwrap.fill(text, width, initial_indent=f"  {name:<12} ", subsequent_indent=" " * 15)
+        textwrap.fill(text, width, initial_indent=f"  {name:<{longest}} ", subsequent_indent=" " * (longest + 3))
         for name, text in lines.items()
     )
     return f"\nBehavioural events, ready to query\n{body}\n\nNext, for example:\n  {NEXT}\n"
@@ -89,12 +90,16 @@ def conditions(extracted: Report, loaded: Report) -> dict[str, str]:
     return said
 
 
-def values(quality: Report, column: str, counted: bool = False) -> str:
-    """How many rows have each value of a column, most first."""
-    found = [entry for entry in quality["values"] if entry["column"] == column]
-    most_first = sorted(found, key=lambda entry: (-entry["rows"], entry["value"] or "none"))
-    said = join(f"{entry['value'] or 'none'} {entry['rows']:,}" for entry in most_first)
-    return f"{len(found)}: {said}" if counted else said
+def values(quality: Report) -> dict[str, str]:
+    """How many rows have each value of the columns that are counted, most first."""
+    said = {}
+    for table in TABLES:
+        for column in table.counted:
+            found = [entry for entry in quality["values"] if (entry["table"], entry["column"]) == (table.name, column)]
+            most_first = sorted(found, key=lambda entry: (-entry["rows"], entry["value"] or "none"))
+            name = column if len(TABLES) == 1 else f"{table.name}.{column}"
+            said[name] = join(f"{entry['value'] or 'none'} {entry['rows']:,}" for entry in most_first)
+    return said
 
 
 def join(parts: Iterable[str]) -> str:

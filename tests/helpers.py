@@ -33,6 +33,7 @@ from pipeline.files import manifest
 from pipeline.files.layout import day_path, read_report, write_report
 from pipeline.files.writer import DayWriter
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from schemas.table import Table
 from stages import export, extract, load, validate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -275,6 +276,12 @@ def damage(project: Project) -> dict[str, bytes]:
     for file in project.raw.glob("*/*.parquet"):
         file.write_bytes(file.read_bytes() + b"damage")
     return good
+
+
+def use(monkeypatch: pytest.MonkeyPatch, *tables: Table) -> None:
+    """The stages and refresh read these tables."""
+    for module in (refresh, extract, validate, export, load):
+        monkeypatch.setattr(module, "TABLES", tables)
 
 
 def environment() -> dict[str, str]:

@@ -30,10 +30,13 @@ from tests.helpers import (
     Clone,
     Database,
     Project,
+    environment,
     event,
+    files,
     from_nothing,
     outputs,
     rewrite,
+    rows_of_parquet,
 )
 
 
@@ -190,6 +193,94 @@ def test_a_report_of_other_tables_is_refused(published: Project, stage: str) -> 
     assert "dvc repro" in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        pytest.param('"rows": 3,', '"rows": null,', id="rows that are none"),
+        pytest.param('"rows": 3,', '"rows": "3",', id="rows as a text"),
+        pytest.param('"rows": 3,', '"rows": true,', id="rows as a truth"),
+        pytest.param('"rows": 3,', '"rows": 4,', id="other rows"),
+        pytest.param('"digest": "', '"digest": "0', id="another digest"),
+        pytest.param('"digest": "', '"digets": "', id="no digest"),
+        pytest.param('"made_from": "', '"made_from": "0', id="made from something else"),
+        pytest.param('"day": "2025-10-27"', '"day": "today"', id="a day that is none"),
+        pytest.param('"table": "behavioral_events", "day"', '"day"', id="no table"),
+    ],
+)
+def test_a_report_that_was_altered_is_made_anew(published: Project, old: str, new: str) -> None:
+    """Whatever extract believes of a report must be what it would write itself."""
+    report = published.paths.extract_report
+    before, good = outputs(published), report.read_text()
+    at = good.index(old, good.index('"files"'))
+    report.write_text(good[:at] + good[at:].replace(old, new, 1))
+    assert report.read_text() != good
+    published.extract()
+    assert report.read_text() == good
+    published.run()
+    assert outputs(published) == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"rows": 3,', '"rows": 2,'), ('"digest": "', '"digest": "0')], ids=["rows", "digest"]
+)
+def test_a_filtered_report_that_was_altered_is_refused_with_a_way_out(published: Project, old: str, new: str) -> None:
+    """With a filter no pin knows what a file should hold; the digest of the report is compared with the file."""
+    published.set(extract__user_id=USER_A)
+    published.run()
+    before = outputs(published)
+    report = published.paths.extract_report
+    good = report.read_text()
+    at = good.index(old, good.index('"files"'))
+    report.write_text(good[:at] + good[at:].replace(old, new, 1))
+    published.extract()
+    with pytest.raises(PinError) as refused:
+        published.validate()
+    assert f"rm -r {published.raw}" in str(refused.value)
+    shutil.rmtree(published.raw)
+    published.run()
+    assert outputs(published) == before
+
+
+@pytest.mark.parametrize("of", ["table", "day", "another day"])
+@pytest.mark.parametrize("root", ["raw", "exported"])
+def test_a_link_in_place_of_a_folder_is_not_written_through(
+    published: Project, tmp_path: Path, root: str, of: str
+) -> None:
+    before = outputs(published)
+    table = getattr(published, root)
+    folder = table if of == "table" else day_path(table, YESTERDAY).parent
+    other = tmp_path / "elsewhere"
+    folder.rename(other)
+    if of == "another day":
+        other = day_path(table, YESTERDAY - timedelta(days=1)).parent
+    folder.symlink_to(other.absolute())
+    kept = files(tmp_path / "elsewhere")
+    with pytest.raises(DataError) as refused:
+        published.validate() if root == "raw" else published.load()
+    assert "then dvc repro" in str(refused.value)
+    published.run()
+    assert not folder.is_symlink()
+    assert outputs(published) == before
+    assert files(tmp_path / "elsewhere") == kept
+
+
+def test_data_on_another_disk(db: Database, project: Project, tmp_path: Path) -> None:
+    """data/ or one of its folders may be a link to a larger disk."""
+    db.insert(event())
+    disk = Path("/dev/shm") / tmp_path.name
+    disk.mkdir()
+    try:
+        project.paths.raw.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (project.paths.raw, project.paths.export):
+            (disk / folder.name).mkdir()
+            folder.symlink_to(disk / folder.name)
+        project.all()
+        assert rows_of_parquet(disk / "raw" / TABLE) == db.rows()
+        assert project.paths.raw.is_symlink()
+    finally:
+        shutil.rmtree(disk)
+
+
 def test_with_a_filter_a_change_in_place_is_noticed_by_extract(db: Database, published: Project) -> None:
     """Of the others' rows, too: the file of some can't be compared with the pin of all."""
     published.set(extract__user_id=USER_A)
@@ -223,3 +314,34 @@ def test_a_file_of_other_rows_than_postgresql_s_is_noticed(published: Project) -
         published.as_if_made()
         with pytest.raises(PinError, match="2025-10-27"):
             published.validate()
+
+
+STOPPED_WHILE_PUBLISHING = """
+import os, runpy, signal, sys
+replace = os.replace
+def replace_and_stop(*paths):
+    replace(*paths)
+    os.kill(os.getpid(), signal.SIGTERM)
+os.replace = replace_and_stop
+runpy.run_module(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("stage", ["extract", "validate", "export", "load"])
+def test_a_signal_while_files_are_put_in_place_is_said_as_such(published: Project, stage: str) -> None:
+    before = outputs(published)
+    if stage in ("extract", "export"):
+        shutil.rmtree(published.raw if stage == "extract" else published.exported)
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_WHILE_PUBLISHING, f"stages.{stage}"],
+        cwd=published.root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 143
+    assert "stopped by SIGTERM; files were being put in place, dvc repro ends that" in done.stderr
+    assert "Traceback" not in done.stderr
+    published.run()
+    assert outputs(published) == before

@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 from pipeline.core.paths import Paths
-from schemas.tables import TABLES
 from tests.helpers import ROOT, STAGES
 
 TOP = ("schemas", "pipeline", "stages", "commands")
@@ -158,14 +157,6 @@ def test_no_function_takes_many_arguments(name: str) -> None:
         args = [arg.arg for arg in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
         many = len(args) - (args[:1] == ["self"])
         assert many <= MAX_ARGUMENTS or function.name == "__init__", f"{name}.{function.name}"
-
-
-def test_rules_that_need_until_are_on_the_column_by_which_days_are_filed() -> None:
-    """validate decides by the day alone whether what passed once still passes when `until` has moved."""
-    for table in TABLES:
-        for column in table.columns:
-            assert column.name == table.time or not any(rule.needs_until for rule in column.rules)
-        assert not any(rule.needs_until or rule.needs_window for rule in table.rules)
 
 
 TESTS = sorted((ROOT / "tests").glob("*.py"))

@@ -112,6 +112,27 @@ def test_a_limit_of_time_and_a_lock_are_said(db: Database, large: Project) -> No
         fails(large, SourceError, "lock timeout", "source.lock_timeout")
 
 
+def test_a_statement_that_somebody_cancels_is_said(db: Database, large: Project) -> None:
+    process = start_extract(large)
+    while not (pids := db.copying()):
+        assert process.poll() is None
+    db.run("SELECT pg_cancel_backend(%s)", [pids[0]])
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "somebody ended the statement" in err
+    assert "statement_timeout" not in err
+
+
+def test_fewer_connections_than_workers_are_said(db: Database, large: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.run("CREATE ROLE few LOGIN CONNECTION LIMIT 2; GRANT SELECT ON behavioral_events TO few")
+    monkeypatch.setenv("DATABASE_URL", db.url(user="few"))
+    large.set(extract__workers=2)
+    fails(large, SourceError, "PostgreSQL has no connection left", "a smaller extract.workers")
+    large.set(extract__workers=1)
+    large.extract()
+    assert rows_of_parquet(large.raw) == db.rows()
+
+
 REWRITES = {
     "truncate": "CREATE TEMP TABLE kept AS TABLE behavioral_events; TRUNCATE behavioral_events; "
     "INSERT INTO behavioral_events TABLE kept",

@@ -16,11 +16,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import commands.refresh
-import stages.export
-import stages.extract
-import stages.load
-import stages.validate
 from pipeline.core import watermark
 from pipeline.core.errors import RowsInvalidError
 from schemas import rules
@@ -28,7 +23,7 @@ from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from schemas.rules import Settings, between, of_row, unique
 from schemas.table import Column, Table
 from tests.docs import with_venv
-from tests.helpers import ROOT, UNTIL, Clone, Database, Project, event, read_report, rows_of_parquet
+from tests.helpers import ROOT, UNTIL, Clone, Database, Project, event, read_report, rows_of_parquet, use
 
 
 def passes_floor(rows: pd.DataFrame) -> pd.Series[Any]:
@@ -82,8 +77,7 @@ def insert(db: Database, table: Table, *rows: dict[str, Any]) -> None:
 def measures(db: Database, project: Project, monkeypatch: pytest.MonkeyPatch) -> Table:
     """The stages read behavioral_events and the table of measures."""
     create(db, MEASURES)
-    for module in (commands.refresh, stages.extract, stages.validate, stages.export, stages.load):
-        monkeypatch.setattr(module, "TABLES", (BEHAVIORAL_EVENTS, MEASURES))
+    use(monkeypatch, BEHAVIORAL_EVENTS, MEASURES)
     return MEASURES
 
 
@@ -272,9 +266,39 @@ def test_a_table_that_is_gone_leaves_no_files(db: Database, project: Project, me
     insert(db, measures, row(0))
     project.all()
     with pytest.MonkeyPatch.context() as patch:
-        for module in (commands.refresh, stages.extract, stages.validate, stages.export, stages.load):
-            patch.setattr(module, "TABLES", (BEHAVIORAL_EVENTS,))
+        use(patch, BEHAVIORAL_EVENTS)
         project.run()
     for folder in (project.paths.raw, project.paths.export):
         assert [entry.name for entry in folder.iterdir()] == ["behavioral_events"]
     assert [entry.name for entry in project.paths.quarantine.iterdir()] == ["behavioral_events.parquet"]
+
+
+def test_refresh_says_that_a_table_is_gone(
+    db: Database, project: Project, measures: Table, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.refresh()
+    use(monkeypatch, BEHAVIORAL_EVENTS)
+    project.refresh()
+    assert "measures is no longer pinned" in capsys.readouterr().out
+    assert list(watermark.load(project.paths.watermark).tables) == ["behavioral_events"]
+
+
+def test_only_tables_with_pseudonyms_depend_on_their_key(
+    db: Database, project: Project, measures: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    insert(db, measures, row(0))
+    db.insert(event())
+    project.set(export__pseudonymize=True)
+    made = []
+    for key in ("a" * 40, "b" * 40):
+        monkeypatch.setenv("PSEUDONYM_KEY", key)
+        project.all()
+        made.append({path.parts[0]: content for path, content in by_table(project.exported).items()})
+    assert made[0]["measures"] == made[1]["measures"]
+    assert made[0]["behavioral_events"] != made[1]["behavioral_events"]
+
+
+def by_table(exported: Path) -> dict[Path, bytes]:
+    """The files of 2025-10-26, by their paths under `exported`."""
+    found = exported.parent.glob("*/event_date=2025-10-26/*.parquet")
+    return {path.relative_to(exported.parent): path.read_bytes() for path in found}

@@ -21,6 +21,10 @@ from pipeline.core.progress import beside_bar
 # A stage imports this module before any other, since imports are a good part of its time.
 STARTED = time.perf_counter()
 
+# What a signal finds: whether files are being put in place, and which signal it was.
+_publishing = False
+_stopped: int | None = None
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 FOLDER_PROBLEMS = {
@@ -60,6 +64,12 @@ def project() -> Paths:
     return paths
 
 
+def publishing() -> None:
+    """Say that from here on files are put in place, so that a signal does not say that nothing was published."""
+    global _publishing
+    _publishing = True
+
+
 def run(stage: str, main: Callable[[], None]) -> None:
     """Run a stage's main, turn what it raises into a message and an exit code, and save how long it took.
 
@@ -78,6 +88,8 @@ def run(stage: str, main: Callable[[], None]) -> None:
     except BrokenPipeError:
         os._exit(1)  # whoever read the output has gone; there is nobody to tell
     except Exception as error:
+        if _stopped is not None:  # what libraries make of the signal
+            raise SystemExit(128 + _stopped) from None
         if isinstance(error, OSError) and not _can_print():
             with suppress(OSError):
                 print(f"{stage}: error: standard output can't be written: {error}", file=sys.stderr)
@@ -153,11 +165,14 @@ def _explain(stage: str, error: Exception) -> PipelineError | None:
 
 def _terminate(number: int, _: object) -> None:
     # As an exception, so that files and servers are put away on the way out, which a second signal must not disturb.
+    global _stopped
+    _stopped = number
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
+    published = "files were being put in place, dvc repro ends that" if _publishing else "nothing was published"
     # Past Python's buffers: the signal may have come in the middle of a print, which can't be entered twice.
     with suppress(OSError):  # a terminal that is gone, as SIGHUP says
-        os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; nothing was published')}\n".encode())
+        os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; {published}')}\n".encode())
     raise SystemExit(128 + number)
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import DataError
+from pipeline.core.process import publishing
 
 PREFIX = "event_date="
 PART = "part-0.parquet"
@@ -40,13 +41,18 @@ def days_in(folder: Path) -> list[date]:
             day = date.fromisoformat(entry.name.removeprefix(PREFIX))
         except ValueError:
             raise _foreign(entry) from None
-        if entry.name != f"{PREFIX}{day}" or not entry.is_dir():
+        if entry.name != f"{PREFIX}{day}" or not is_folder(entry):
             raise _foreign(entry)
         for part in entry.iterdir():
             if part.name != PART:
                 raise _foreign(part)
             days.append(day)
     return days
+
+
+def is_folder(path: Path) -> bool:
+    """Tells whether there is a folder, and no link to one: what is written to a link lands in another place."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _foreign(entry: Path) -> DataError:
@@ -66,8 +72,10 @@ def replacing_days(root: Path, keep: Mapping[str, Collection[date]]) -> Iterator
     that are neither new nor kept are removed. When the block fails, `root` is as it was. DVC lets only one run at a
     time do this.
     """
+    root = root.resolve()  # a link to a larger disk: the new files must be on that disk
     with _beside(root) as staging:
         yield staging
+        publishing()
         root.mkdir(exist_ok=True)
         for entry in root.iterdir():
             if entry.name not in keep:
@@ -77,6 +85,8 @@ def replacing_days(root: Path, keep: Mapping[str, Collection[date]]) -> Iterator
 
 
 def _replace_days(folder: Path, staging: Path, keep: Collection[date]) -> None:
+    if folder.is_symlink():
+        _remove(folder)
     folder.mkdir(exist_ok=True)
     new = {entry.name for entry in staging.iterdir()} if staging.is_dir() else set()
     kept = {day_path(folder, day).parent.name for day in keep}
@@ -87,9 +97,9 @@ def _replace_days(folder: Path, staging: Path, keep: Collection[date]) -> None:
             _remove_all_but_part(entry)  # a copy beside it would double its rows
     for name in sorted(new):
         target = folder / name
-        if target.is_dir():
+        if is_folder(target):
             _remove_all_but_part(target)
-        elif target.exists():
+        elif target.is_symlink() or target.exists():
             _remove(target)
         target.mkdir(exist_ok=True)
         os.replace(staging / name / PART, target / PART)
@@ -106,6 +116,7 @@ def replacing_files(folder: Path) -> Iterator[Path]:
     """A folder beside `folder` to write files into. When the block ends well, they become all that is in it."""
     with _beside(folder) as staging:
         yield staging
+        publishing()
         folder.mkdir(exist_ok=True)
         new = {entry.name for entry in staging.iterdir() if entry.is_file()}
         for entry in list(folder.iterdir()):
@@ -120,6 +131,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write a file to. When the block ends well, it takes the place of `path` in one step."""
     with _beside(path) as staging:
         yield staging / path.name
+        publishing()
         os.replace(staging / path.name, path)
 
 
@@ -171,7 +183,7 @@ def sha256(path: Path) -> str:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
+    if is_folder(path):
         shutil.rmtree(path)
     else:
         path.unlink()

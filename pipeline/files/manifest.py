@@ -17,7 +17,7 @@ from typing import NamedTuple
 from pipeline.core.digest import Pin
 from pipeline.core.errors import DataError
 from pipeline.core.progress import count
-from pipeline.files.layout import day_path, days_in, read_report, sha256
+from pipeline.files.layout import day_path, days_in, is_folder, read_report, sha256
 from schemas.table import Table
 
 # Files read side by side; hashing leaves Python's lock alone.
@@ -119,8 +119,9 @@ def checksums(folder: Path, days: Iterable[date]) -> dict[date, str]:
     """The SHA-256 of the files of `days`; those that can't be read are left out."""
 
     def checksum(day: date) -> str | None:
+        path = day_path(folder, day)
         try:
-            return sha256(day_path(folder, day))
+            return sha256(path) if is_folder(folder) and is_folder(path.parent) else None
         except OSError:
             return None
 
@@ -136,8 +137,9 @@ def check(report: Path, root: Path, files: Files) -> None:
     DVC sees to that before it runs a stage, but not with --single-item, --allow-missing or a frozen stage.
     """
     for entry in sorted(root.iterdir()) if root.is_dir() else []:
-        if entry.name not in files:
-            raise _other(report, root, f"{entry.name} is of no table", f"move {entry} away, then dvc repro")
+        if entry.name not in files or entry.is_symlink():
+            fault = "a link" if entry.name in files else "of no table"
+            raise _other(report, root, f"{entry.name} is {fault}", f"move {entry} away, then dvc repro")
     for table, listed in files.items():
         there = set(days_in(root / table))
         found = checksums(root / table, there & listed.keys())

@@ -30,7 +30,8 @@ def check_contract(connection: Connection, target: Target) -> list[str]:
 
     Raises ContractError that lists every difference of a table, when it or a column is missing or has another type.
     """
-    return [notice for relation in target.relations for notice in _check_table(connection, target, relation)]
+    found = {relation.table.name: _check_table(connection, target, relation) for relation in target.relations}
+    return [f"{name}: {said}" if len(found) > 1 else said for name, notices in found.items() for said in notices]
 
 
 def _check_table(connection: Connection, target: Target, relation: Relation) -> list[str]:

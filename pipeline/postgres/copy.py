@@ -116,6 +116,7 @@ def _malformed(problem: str) -> DataError:
     return DataError(
         f"the rows that PostgreSQL sent can't be read: {problem}",
         where="the COPY stream",
-        expected="the contract's columns in UTF-8; a database in SQL_ASCII may hold other bytes",
-        next_step="SHOW server_encoding; mend the rows or set the encoding, then dvc repro",
+        expected="the contract's columns: texts in UTF-8 (a database in SQL_ASCII may hold other bytes), "
+        "timestamps of the years 1 to 9999",
+        next_step="SHOW server_encoding; correct the rows or set the encoding, then dvc repro",
     )

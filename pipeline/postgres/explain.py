@@ -24,12 +24,12 @@ BROKEN = (
     "timeout expired",
     "the database system is",  # starting up, shutting down, in recovery mode, not yet accepting connections
     "terminating connection",
-    "too many clients",
-    "too many connections",
-    "connection slots are reserved",
     "No such file or directory",  # the server's socket
     "no message from the libpq",  # psycopg2's own words for a connection that went away within a COPY
 )
+
+# What it says of SQLSTATE 53300.
+FULL = ("too many clients", "too many connections", "connection slots are reserved")
 
 # What a transaction-pooling or balancing pgbouncer does not let through.
 POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could not import the requested snapshot")
@@ -73,6 +73,20 @@ def explain(error: BaseException, target: Target, when: When = "alone") -> Pipel
             expected="no ALTER TABLE, TRUNCATE, REINDEX or the like that begins while the table is read",
             next_step="the same command again, when the migration is done",
         )
+    if code == "53300" or any(words in said for words in FULL):
+        return TransientSourceError(
+            f"PostgreSQL has no connection left: {said}",
+            where=target.name,
+            expected="room for extract.workers connections and one more, with CONNECTION LIMIT of role and database",
+            next_step="the same command when others are gone, or with a smaller extract.workers in params.yaml",
+        )
+    if code == "57014" and "user request" in said:
+        return SourceError(
+            f"somebody ended the statement: {said}",
+            where=target.name,
+            expected="no pg_cancel_backend meanwhile",
+            next_step="the same command again",
+        )
     if code in ("57014", "55P03"):
         return SourceError(
             f"a limit of time ended the run: {said}",
@@ -85,7 +99,7 @@ def explain(error: BaseException, target: Target, when: When = "alone") -> Pipel
         return DataError(
             f"PostgreSQL can't give a value: {said}",
             where=target.name,
-            expected="texts that are what the database's encoding says",
+            expected="texts that are what the database's encoding says, timestamps of the years 1 to 9999",
             next_step="SHOW server_encoding, correct the rows in PostgreSQL, then the same command again",
         )
     transient = code in TRANSIENT or str(code)[:2] == "08" or (not code and any(words in said for words in BROKEN))
