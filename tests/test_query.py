@@ -138,7 +138,7 @@ def test_an_answer_replaces_what_its_file_held_and_nothing_else(reproduced: Clon
 
 
 @pytest.mark.parametrize("form", [(), ("--csv",)], ids=["shown", "csv"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
 def test_a_signal_ends_a_long_query(reproduced: Clone, form: tuple[str, ...], number: signal.Signals) -> None:
     """Python hears of a signal between two of its own instructions, and a query is none."""
     endless = "SELECT sum(a.range * b.range) FROM range(100_000_000) a, range(1_000_000) b"
