@@ -1,6 +1,8 @@
 # What CI calls and people type. Only relative paths, so that the checkout may stand anywhere.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
+# `make -j refresh repro` is still one after the other.
+.NOTPARALLEL:
 .PHONY: help setup repro refresh night queries summary remote check docs test lint bench faults clean
 
 PYTHON ?= python3

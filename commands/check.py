@@ -10,7 +10,10 @@ import re
 import subprocess
 import sys
 
+from pipeline.checks.current import NEXT, differences
 from pipeline.core.errors import PipelineError
+from pipeline.core.lock import outs
+from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
@@ -49,7 +52,7 @@ def not_in_remote(paths: Paths) -> tuple[int, list[str]]:
         there = remote.objects()
         places = [(remote, there)]
         wanted: dict[str, str] = {}
-        for path, md5 in store.outs(paths.dvc_lock.read_text(encoding="utf-8")).items():
+        for path, md5 in outs(paths.dvc_lock.read_text(encoding="utf-8")).items():
             if path in cached:
                 listed = store.expand(path, md5, places)
                 wanted |= listed or {}
@@ -62,10 +65,14 @@ def agreement(paths: Paths) -> tuple[bool, str]:
     """Whether the pipeline, dvc.lock and the commit agree, and a line that says so."""
     try:
         stages, changed = would_run(), uncommitted(paths)
+        others = list(differences(paths, load_params(paths.params)))
     except PipelineError as error:
         return False, f"pipeline and dvc.lock: {error.what}; next: {error.next_step}"
     if stages:
         return False, f"pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
+    if others:
+        some = "; ".join(f"{stage}: {why}" for stage, why in others)
+        return False, f"pipeline and reports: {some}; next: {NEXT}"
     if changed:
         return False, f"pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit"
     return True, "pipeline and dvc.lock agree"

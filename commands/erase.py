@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import DataError, ParamsError, PipelineError
+from pipeline.core.lock import outs
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
@@ -38,13 +39,13 @@ def holders(
     versions, unlisted = {}, 0
     for name, (_, lock) in locks.items():
         paths: list[str] = []
-        for out in store.outs(lock).items():
+        for out in outs(lock).items():
             if out not in lists:
                 lists[out] = store.expand(*out, objects)
             paths += [path for path, md5 in (lists[out] or {}).items() if key_of(md5) in found]
         if paths:
             versions[name] = paths
-        elif any(lists[out] is None for out in store.outs(lock).items()):
+        elif any(lists[out] is None for out in outs(lock).items()):
             unlisted += 1
     return versions, unlisted
 

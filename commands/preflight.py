@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from pipeline.checks.declared import check_declared
 from pipeline.core import watermark
-from pipeline.core.contract import check_declared
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run

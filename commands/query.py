@@ -22,6 +22,7 @@ from typing import NamedTuple
 import duckdb
 import pyarrow as pa
 
+from pipeline.checks.current import check_database
 from pipeline.checks.published import check_export
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
@@ -57,6 +58,7 @@ def connect(paths: Paths) -> duckdb.DuckDBPyConnection:
             next_step="make repro, or dvc pull",
         )
     check_export(paths)
+    check_database(paths)
     if "," in str(paths.root) and Path.cwd() != paths.root:
         raise ParamsError(
             "DuckDB finds no relative path in a folder with a comma in its path",

@@ -14,11 +14,13 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from psycopg2.extensions import connection as Connection
+
 from pipeline import source
+from pipeline.checks.declared import check_declared
 from pipeline.core import digest, progress, watermark
-from pipeline.core.contract import check_declared
 from pipeline.core.digest import Pin
-from pipeline.core.errors import ParamsError, PinError
+from pipeline.core.errors import ParamsError, PinError, PipelineError, TransientSourceError
 from pipeline.core.params import MAX_DAYS, Extract, Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
@@ -31,9 +33,9 @@ from pipeline.files.verified import Verified
 from pipeline.postgres import statements, unchanged
 from pipeline.postgres.catalog import check_contract, check_instants
 from pipeline.postgres.retry import retrying
-from pipeline.postgres.session import shared_snapshot
+from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
-from pipeline.postgres.unchanged import Saved, SnapshotAge, snapshot_age
+from pipeline.postgres.unchanged import Saved, SnapshotAge, enum_labels, snapshot_age
 from schemas import types
 from schemas.table import Table
 from schemas.tables import TABLES
@@ -41,7 +43,13 @@ from schemas.tables import TABLES
 # Days that are listed one by one before the rest is only counted.
 LISTED = 10
 
+# Seconds that the clocks of this machine and of PostgreSQL may differ: what Kerberos allows (RFC 4120, 5 minutes).
+MAX_SKEW = 300
+
 Pins = Mapping[str, Mapping[date, Pin]]
+
+# The labels of the enums, and how old the transaction snapshot of each table is.
+State = tuple[list[tuple[Any, ...]], dict[str, SnapshotAge]]
 
 
 class Options(NamedTuple):
@@ -76,7 +84,7 @@ def refresh(paths: Paths, params: Params, options: Options) -> None:
 def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | None) -> Watermark:
     """What the source holds now."""
     with source.connect(params.source, TABLES) as target:
-        until = options.until or default_until(target)
+        until = options.until or default_until(paths, target, old)
         if until > datetime.now(UTC).date():
             progress.say(f"refresh: notice: {until} lies in the future; rows may still come")
         window = watermark.window(until, options.days or params.extract.days)
@@ -98,18 +106,42 @@ def pin_days(
             progress.say(f"refresh: notice: {notice}")
         snapshot.run(check_instants, target, params.user_id)
         encoding = snapshot.run(statements.encoding)
-        tasks, ages = [], {}
+        labels, ages = snapshot.run(state, target)
+        tasks = []
         for relation in target.relations:
             name = relation.table.name
-            ages[name] = snapshot.run(snapshot_age, target, relation)
             saved = recall(paths, relation.table, ages[name])
             tasks += [PinTask(relation, day, encoding, saved.get(day)) for day in days[name]]
         pins: dict[str, dict[date, Pin]] = {name: {} for name in days}
         with Progress("refresh", "days", len(tasks)):
             for task, pin in snapshot.map(pin_day, tasks):
                 pins[task.relation.table.name][task.day] = pin
+        with transaction(target) as now:
+            check_still(target, (labels, ages), state(now, target))
     save(paths, ages, pins)
     return pins
+
+
+def state(connection: Connection, target: Target) -> State:
+    """The labels of the enums, and how old the connection's snapshot of each table is, by the catalog of the moment."""
+    ages = {relation.table.name: snapshot_age(connection, target, relation) for relation in target.relations}
+    return enum_labels(connection, target), ages
+
+
+def check_still(target: Target, before: State, now: State) -> None:
+    """Raise TransientSourceError when labels or histories are not what they were before the days were hashed.
+
+    Days that were hashed before a label was renamed, and after it, would stand side by side.
+    """
+    changed = ["labels of an enum"] if before[0] != now[0] else []
+    changed += [f"the history of {name}" for name, age in before[1].items() if age.history != now[1][name].history]
+    if changed:
+        raise TransientSourceError(
+            f"{' and '.join(changed)} changed while the days were hashed",
+            where=target.name,
+            expected="no ALTER TYPE, ATTACH PARTITION or the like meanwhile",
+            next_step="the same command again when the migration is done; nothing was noted",
+        )
 
 
 def recall(paths: Paths, table: Table, age: SnapshotAge) -> dict[date, Saved]:
@@ -144,7 +176,7 @@ def save(paths: Paths, ages: Mapping[str, SnapshotAge], pins: Pins) -> None:
 
 
 def cache_key(table: Table, age: SnapshotAge) -> str:
-    code = manifest.code(digest.__file__, statements.__file__, types.__file__, unchanged.__file__)
+    code = manifest.code(*(Path(str(module.__file__)) for module in (digest, statements, types, unchanged)))
     return verified.cache_key(age.history, table.fingerprint("raw"), code)
 
 
@@ -203,12 +235,35 @@ def changes(before: Mapping[date, Pin], now: Mapping[date, Pin]) -> dict[str, li
     return kinds
 
 
-def default_until(target: Target) -> date:
+def default_until(paths: Paths, target: Target, old: Watermark | None) -> date:
+    """Today's midnight in UTC, which lies within no day that has ended; on the sample its own.
+
+    Raises PipelineError where this machine's clock or PostgreSQL's must be wrong.
+    """
     if target.is_sample:
         from pipeline.sample import rows
 
         return rows.UNTIL
-    return datetime.now(UTC).date()
+    with transaction(target) as connection:
+        theirs = statements.clock(connection)
+    ours = datetime.now(UTC).replace(tzinfo=None)
+    skew = abs((ours - theirs).total_seconds())
+    if skew > MAX_SKEW:
+        raise PipelineError(
+            f"this machine's clock says {ours:%Y-%m-%d %H:%M} UTC, PostgreSQL's {theirs:%Y-%m-%d %H:%M}",
+            where=target.name,
+            expected=f"clocks that differ by at most {MAX_SKEW} s, since the window ends with the last whole day",
+            next_step="set the wrong clock; or say the day: python -m commands.refresh --until DATE",
+        )
+    until = min(ours, theirs).date()
+    if old is not None and until < old.until:
+        raise PipelineError(
+            f"the window would move back: {paths.watermark} ends at {old.until}, today is {until}",
+            where="the clocks of this machine and of PostgreSQL, or an earlier --until",
+            expected=f"a day from {old.until} on",
+            next_step=f"set the clocks; or, to move back, python -m commands.refresh --until {until}",
+        )
+    return until
 
 
 def _day(text: str) -> date:

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from pipeline.checks.current import check_current, check_database
 from pipeline.checks.published import check_export
-from pipeline.core.errors import DataError
+from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
@@ -32,23 +33,19 @@ NEXT = (
 Report = Mapping[str, Any]
 
 
-def summary(paths: Paths, width: int) -> str:
+def summary(paths: Paths, params: Params, width: int) -> str:
     """The summary, in lines of at most `width` characters but for the command to type next.
 
-    Raises DataError when the reports are of different runs, or data/export is not what they speak of.
+    Raises DataError when the reports are not those of one finished run of what is asked for now, or the data is not
+    what they speak of.
     """
     extracted = read_report(paths.extract_report, "window", "days", "tables", "made_from")
     validated = read_report(paths.validation_report, "tables", "checks", "failed_rows")
     quality = read_report(paths.quality_report, "rows", "users", "bytes", "values", "files")
-    loaded = read_report(paths.load_report, "params", "tables")
+    loaded = read_report(paths.load_report, "made_from", "tables")
     aside = sum(entry["quarantine"] for entry in loaded["tables"])
-    if rows_of(validated) != quality["rows"] + aside or rows_of(extracted) != rows_of(validated):
-        raise DataError(
-            "the last run did not finish: the reports are of different runs",
-            where=str(paths.reports),
-            expected="reports of one run; data/export and data/analytics.duckdb still hold the last good one",
-            next_step="dvc repro, and look at its first error",
-        )
+    check_current(paths, params)
+    check_database(paths)
     check_export(paths)
     database = paths.database.stat().st_size / 1e6
     size = quality["bytes"] / 1e6
@@ -63,7 +60,7 @@ def summary(paths: Paths, width: int) -> str:
         "checks": f"{len(validated['checks'])}, {count(validated['failed_rows'], 'failing row')}",
         **values(quality),
         "files": f"{len(quality['files']):,} in {paths.export}, {size:.1f} MB; "
-        f"{paths.database} ({loaded['params'][0]['strategy']}), {database:.1f} MB",
+        f"{paths.database} ({loaded['made_from'][0]['strategy']}), {database:.1f} MB",
         "times": times(paths) or "nothing ran here yet",
     }
     longest = max(map(len, lines))
@@ -118,7 +115,8 @@ def times(paths: Paths) -> str:
 def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.summary", description=__doc__).parse_args()
     width = shutil.get_terminal_size((MAX_WIDTH, 24)).columns
-    print(summary(project(), max(NARROW, min(width, MAX_WIDTH))))
+    paths = project()
+    print(summary(paths, load_params(paths.params), max(NARROW, min(width, MAX_WIDTH))))
 
 
 if __name__ == "__main__":

@@ -7,30 +7,22 @@ either exported, in the same order, or in quarantine. The files of days that did
 from __future__ import annotations
 
 from datetime import date
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from pipeline.checks import made_from
 from pipeline.checks.figures import figures
+from pipeline.checks.made_from import NO_PSEUDONYMS
 from pipeline.core.errors import DataError
+from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
-from pipeline.days import export as writing
 from pipeline.days.export import ExportTask, export_day
 from pipeline.engine.executor import executor
-from pipeline.files import manifest, pseudonyms, writer
-from pipeline.files.layout import day_path, read_report, replacing_days, sha256, write_report
+from pipeline.files import manifest, pseudonyms
+from pipeline.files.layout import day_path, quarantined_rows, read_report, replacing_days, sha256, write_report
 from pipeline.files.manifest import File, Files
-from schemas import table as table_code
-from schemas import types
-from schemas.table import Table
 from schemas.tables import TABLES
-
-# A change in one of these may change the bytes of a file.
-CODE = tuple(str(m.__file__) for m in (pseudonyms, table_code, types, writer, writing))
 
 # Files written side by side; each holds a row group in memory. It changes no byte.
 THREADS = 2
@@ -38,16 +30,18 @@ THREADS = 2
 
 def export(paths: Paths, params: Params) -> None:
     """Make data/export and quality.json. Raises DataError when validate did not vouch for what is there."""
-    key = pseudonyms.key() if params.export.pseudonymize else None
+    reports = [paths.extract_report, paths.validation_report]
+    inputs = Inputs(paths, params, lambda p: (p.export, p.extract.batch_size), reports, [paths.raw, paths.quarantine])
+    key = pseudonyms.fingerprint(pseudonyms.key()) if params.export.pseudonymize else NO_PSEUDONYMS
     raw = manifest.read(paths.extract_report, TABLES)
     check_validated(paths, raw)
-    shared = {table.name: shared_by_all_days(table, key) for table in TABLES}
+    shared = {table.name: made_from.exported(table, key) for table in TABLES}
     bad = {table.name: quarantined_rows(paths.quarantined(table.name)) for table in TABLES}
-    made_from = {
+    wanted = {
         name: {day: manifest.made_from(shared[name], file.sha256, bad[name].get(day, ())) for day, file in days.items()}
         for name, days in raw.items()
     }
-    kept = {name: manifest.kept(paths.quality_report, paths.export / name, days) for name, days in made_from.items()}
+    kept = {name: manifest.kept(paths.quality_report, paths.export / name, days) for name, days in wanted.items()}
     with replacing_days(paths.export, kept) as staging:
         tasks = [
             ExportTask(
@@ -57,7 +51,7 @@ def export(paths: Paths, params: Params) -> None:
                 file=file,
                 quarantined=bad[table.name].get(day, ()),
                 pseudonymize=params.export.pseudonymize,
-                made_from=made_from[table.name][day],
+                made_from=wanted[table.name][day],
                 batch_size=params.extract.batch_size,
                 path=day_path(staging / table.name, day),
             )
@@ -74,6 +68,7 @@ def export(paths: Paths, params: Params) -> None:
                 for table in TABLES
             ]
         )
+        inputs.check()
     write_report(paths.quality_report, {**found, "made_from": list(shared.values()), "files": manifest.entries(files)})
     total = sum(map(len, files.values()))
     print(f"export: kept {total - len(tasks)}, wrote {len(tasks)}")
@@ -90,39 +85,17 @@ def write(tasks: list[ExportTask]) -> dict[tuple[str, date], File]:
 
 def check_validated(paths: Paths, raw: Files) -> None:
     """Raise DataError unless `validate` checked these very files and let them pass."""
-    report = read_report(paths.validation_report, "failed_rows", "params", "checked")
+    report = read_report(paths.validation_report, "failed_rows", "made_from", "checked")
     there = {f"{path.stem}.parquet": sha256(path) for path in sorted(paths.quarantine.glob("*.parquet"))}
     known = {"data/raw": manifest.sha256_of(raw), **there}
     checked = {entry["files"]: entry["sha256"] for entry in report["checked"]}
-    if checked != known or (report["failed_rows"] and report["params"][0]["mode"] != "quarantine"):
+    if checked != known or (report["failed_rows"] and report["made_from"][0]["mode"] != "quarantine"):
         raise DataError(
             f"{paths.validation_report} does not vouch for the raw files and {paths.quarantine}",
             where=str(paths.validation_report),
             expected="a validation of exactly these files that passed",
             next_step="dvc repro, which validates before it exports",
         )
-
-
-def quarantined_rows(file: Path) -> dict[date, tuple[int, ...]]:
-    """For each day with quarantined rows their places in the raw file."""
-    # Not pq.read_table, which imports pandas: a quarter of a second.
-    rows = pq.ParquetFile(file).read(columns=["event_date", "row_number"])
-    found: dict[date, list[int]] = {}
-    for day, number in zip(*(rows.column(name).to_pylist() for name in rows.column_names), strict=True):
-        found.setdefault(day, []).append(number)
-    return {day: tuple(numbers) for day, numbers in found.items()}
-
-
-def shared_by_all_days(table: Table, key: bytes | None) -> dict[str, str]:
-    """What decides the bytes of all files of a table; a day's own part is the raw file and the rows left out."""
-    pseudonymized = key is not None and any(column.pseudonym for column in table.columns)
-    return {
-        "table": table.name,
-        "pseudonyms": pseudonyms.fingerprint(key) if key is not None and pseudonymized else "none",
-        "columns": table.fingerprint("export"),
-        "code": manifest.code(*CODE),
-        "pyarrow": pa.__version__,
-    }
 
 
 if __name__ == "__main__":

@@ -8,44 +8,36 @@ watermark.yaml and the rows that arrived have to agree.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow
 from psycopg2.extensions import connection as Connection
 
 from pipeline import source
+from pipeline.checks import made_from
+from pipeline.checks.declared import check_declared
 from pipeline.core import progress, watermark
-from pipeline.core.contract import check_declared
 from pipeline.core.digest import Pin
 from pipeline.core.errors import PinError
-from pipeline.core.params import Extract, Params, load_params
+from pipeline.core.inputs import Inputs
+from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
-from pipeline.days import copy
 from pipeline.days.copy import CopyTask, check_arrived, copy_day
 from pipeline.engine.executor import executor
-from pipeline.files import manifest, writer
+from pipeline.files import manifest
 from pipeline.files.layout import PREFIX, day_path, replacing_days, write_report
 from pipeline.files.manifest import File
-from pipeline.postgres import copy as decoding
 from pipeline.postgres import statements
 from pipeline.postgres.catalog import check_contract, check_instants
 from pipeline.postgres.retry import retrying
 from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
-from schemas import table as table_code
-from schemas import types
-from schemas.table import Table
 from schemas.tables import TABLES
-
-# A change in one of these may change the bytes of a file.
-CODE = tuple(str(m.__file__) for m in (copy, decoding, statements, table_code, types, writer))
 
 # Days that a message names before the rest is only counted.
 NAMED = 5
@@ -56,19 +48,21 @@ Pins = Mapping[str, Mapping[date, Pin]]
 def extract(paths: Paths, params: Params) -> None:
     """Make data/raw and extract.json. Raises what read_days raises, and PinError when a day was never pinned."""
     check_declared(TABLES)
-    pinned = watermark.load(paths.watermark)
+    inputs = Inputs(paths, params, lambda p: (p.source, p.extract), [paths.watermark])
+    pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
     pins = {table.name: watermark.pinned(pinned, table.name, params.extract.days) for table in TABLES}
-    shared = {table.name: shared_by_all_days(table, params.extract) for table in TABLES}
+    shared = {table.name: made_from.raw(table, params.extract) for table in TABLES}
     kept, filtered = {}, bool(params.extract.user_id)
     for name, days in pins.items():
-        made_from = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
-        there = manifest.kept(paths.extract_report, paths.raw / name, made_from)
+        wanted = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
+        there = manifest.kept(paths.extract_report, paths.raw / name, wanted)
         # A report that says other rows than were pinned is damaged. With a user filter it says fewer.
         kept[name] = {day: file for day, file in there.items() if file.digest and (filtered or file.pin == days[day])}
     to_read = {name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()}
     read, dropped = sum(map(len, to_read.values())), sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
     with replacing_days(paths.raw, kept) as staging:
         new = retrying("extract", params.source, lambda: read_days(params, to_read, shared, staging)) if read else {}
+        inputs.check()
     files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
     write_report(paths.extract_report, report(files, list(shared.values())))
     rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
@@ -77,22 +71,6 @@ def extract(paths: Paths, params: Params) -> None:
     if not rows:
         of = " of the users in extract.user_id" if params.extract.user_id else ""
         print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)
-
-
-def shared_by_all_days(table: Table, params: Extract) -> dict[str, str]:
-    """What decides the bytes of all files of a table; a day's own part is its pin."""
-    users = {"users": "all"}
-    if params.user_id and table.user:
-        # Of the users only a hash: the report of files without rows of theirs shall not name them.
-        sha256 = hashlib.sha256("\n".join(params.user_id).encode()).hexdigest()
-        users = {"users": str(len(params.user_id)), "users_sha256": sha256}
-    return {
-        "table": table.name,
-        **users,
-        "columns": table.fingerprint("raw"),
-        "code": manifest.code(*CODE),
-        "pyarrow": pyarrow.__version__,
-    }
 
 
 def count_dropped(folder: Path, pins: Mapping[date, Pin]) -> int:

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from pipeline.checks import reconcile
+from pipeline.checks import made_from, reconcile
 from pipeline.checks.reconcile import Places
 from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
-from pipeline.days import compare
 from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
@@ -30,7 +30,6 @@ from pipeline.files.layout import pattern, replacing, sha256, write_report
 from pipeline.files.manifest import File
 from pipeline.files.sql import literal, parquet, quoted
 from pipeline.files.verified import Verified
-from schemas import types
 from schemas.table import Table
 from schemas.tables import TABLES
 
@@ -51,6 +50,9 @@ NAMED = 3
 def load(paths: Paths, params: Params) -> None:
     """Make data/analytics.duckdb and load.json. Raises DataError when rows are missing, too many or other ones."""
     strategy = params.load.strategy
+    reports, folders = [paths.extract_report, paths.quality_report], [paths.raw, paths.quarantine, paths.export]
+    inputs = Inputs(paths, params, lambda p: (p.load, p.export), reports, folders)
+    asked = made_from.loaded(params)
     raw, exported = (manifest.read(report, TABLES) for report in (paths.extract_report, paths.quality_report))
     manifest.check(paths.extract_report, paths.raw, raw)
     manifest.check(paths.quality_report, paths.export, exported)
@@ -60,10 +62,12 @@ def load(paths: Paths, params: Params) -> None:
         for table in TABLES:
             # Pseudonyms are not to be compared with the ids they stand for.
             columns = tuple(c.name for c in table.columns if not (params.export.pseudonymize and c.pseudonym))
-            job = Job(table, raw[table.name], exported[table.name], columns, strategy)
+            job = Job(table, raw[table.name], exported[table.name], columns, asked)
             results[table.name] = compare_table(paths, new, job)
         differences = [difference for result in results.values() for difference in result.differences]
-        write_report(paths.load_report, report(strategy, results))
+        inputs.check()
+        compared = {"data/raw": manifest.sha256_of(raw), "data/export": manifest.sha256_of(exported)}
+        write_report(paths.load_report, report(asked, results, compared))
         if differences:
             more = f" and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
             raise DataError(
@@ -137,7 +141,7 @@ class Job(NamedTuple):
     raw: Mapping[date, File]
     exported: Mapping[date, File]
     columns: tuple[str, ...]
-    strategy: str
+    asked: Mapping[str, Any]  # what load.json is made from
 
 
 class Result(NamedTuple):
@@ -157,11 +161,10 @@ def compare_table(paths: Paths, database: Path, job: Job) -> Result:
     For days already compared, trust the manifest's row counts and check only DuckDB's total.
     """
     table, quarantine = job.table, paths.quarantined(job.table.name)
-    code = manifest.code(__file__, compare.__file__, reconcile.__file__, types.__file__)
-    key = verified.cache_key(code, duckdb.__version__, job.columns, sha256(quarantine))
+    key = verified.cache_key(job.asked, job.columns, sha256(quarantine))
     pairs = {day: [job.raw[day].sha256, job.exported[day].sha256] for day in job.raw.keys() & job.exported.keys()}
     # A view reads the very files that were compared; a table is made anew, with rows of its own.
-    saved = verified.recall(paths.verified("load"), table.name, key) if job.strategy == "view" else {}
+    saved = verified.recall(paths.verified("load"), table.name, key) if job.asked["strategy"] == "view" else {}
     known = {day for day, pair in pairs.items() if pair == saved.get(day)}
     task = CompareTask(
         table=table,
@@ -193,11 +196,12 @@ def judge(job: Job, known: Collection[date], found: Compared) -> tuple[dict[str,
     return totals, differences
 
 
-def report(strategy: str, results: Mapping[str, Result]) -> dict[str, Any]:
+def report(asked: Mapping[str, Any], results: Mapping[str, Result], compared: Mapping[str, str]) -> dict[str, Any]:
     """load.json: headline figures, and lists of the rows in each place and of what does not agree."""
     return {
         "equal": not any(result.differences for result in results.values()),
-        "params": [{"strategy": strategy}],
+        "made_from": [dict(asked)],
+        "compared": [{"files": files, "sha256": sha256} for files, sha256 in compared.items()],
         "tables": [
             {"table": table, **result.totals, "columns": result.columns, "columns_compared": result.compared}
             for table, result in results.items()

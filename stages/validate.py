@@ -10,20 +10,19 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 
-from pipeline.checks import findings, pins
+from pipeline.checks import findings, made_from, pins
 from pipeline.checks.findings import Findings
-from pipeline.core import digest, watermark
+from pipeline.core import watermark
+from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
-from pipeline.days import check
 from pipeline.days.check import CheckTask, check_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
@@ -31,7 +30,6 @@ from pipeline.files.layout import day_path, replacing_files, sha256, write_repor
 from pipeline.files.manifest import File
 from pipeline.files.sql import parquet, quoted
 from pipeline.files.verified import Verified
-from schemas import rules
 from schemas.rules import Settings
 from schemas.table import Table
 from schemas.tables import TABLES
@@ -55,15 +53,14 @@ def validate(paths: Paths, params: Params) -> None:
     Raises DataError when data/raw is not what extract wrote, PinError when it does not hold the pinned rows, and in
     strict mode RowsInvalidError when a row breaks the contract.
     """
+    inputs = Inputs(paths, params, lambda p: (p.validate, p.extract.batch_size), [paths.extract_report], [paths.raw])
     files = manifest.read(paths.extract_report, TABLES)
     manifest.check(paths.extract_report, paths.raw, files)
     until = max(day for days in files.values() for day in days) + timedelta(days=1)
     settings = Settings(watermark.midnight(until), params.validate.labels)
-    versions = [metadata.version(name) for name in LIBRARIES]
-    keys = {
-        table.name: verified.cache_key(settings.labels, code(), versions, until if table.other_time_rules else None)
-        for table in TABLES
-    }
+    asked = made_from.checked(params.validate)
+    by = {key: value for key, value in asked.items() if key != "mode"}  # which decides where failing rows go
+    keys = {table.name: verified.cache_key(by, until if table.other_time_rules else None) for table in TABLES}
     with replacing_files(paths.quarantine) as new:
         checked = {
             table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new))
@@ -74,7 +71,8 @@ def validate(paths: Paths, params: Params) -> None:
             pins.check(paths.raw / name, result.moved)
         quarantined = {f"{path.stem}.parquet": sha256(path) for path in sorted(new.glob("*.parquet"))}
         known = {"data/raw": manifest.sha256_of(files), **quarantined}
-        write_report(paths.validation_report, findings.report(found, params.validate, known))
+        inputs.check()
+        write_report(paths.validation_report, findings.report(found, asked, known))
         findings.write(found, paths.failures)
         clean = {
             name: {day: known_by(file) for day, file in files[name].items() if day not in found[name].failed_days}
@@ -90,16 +88,6 @@ def validate(paths: Paths, params: Params) -> None:
     before = sum(result.verified for result in checked.values())
     more = f"; {count(before, 'day')} had passed before and not changed" if before else ""
     print(f"validate: {count(rows, 'row')}, {checks} checks, {verdict}{more}")
-
-
-LIBRARIES = ("pandera", "pandas", "pyarrow", "duckdb")
-
-
-def code() -> str:
-    """The fingerprint of all that decides whether a day passes."""
-    folders = [Path(rules.__file__).parent, Path(findings.__file__).parent]
-    files = [str(file) for folder in folders for file in sorted(folder.rglob("*.py"))]
-    return manifest.code(__file__, check.__file__, digest.__file__, *files)
 
 
 def known_by(file: File) -> list[object]:

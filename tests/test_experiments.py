@@ -68,7 +68,7 @@ def test_the_summary_says_for_whom_it_holds(db: Database, project: Project, monk
     monkeypatch.setenv("PSEUDONYM_KEY", "k" * 32)
     project.set(extract__user_id=[USER_A, USER_B], export__pseudonymize=True)
     project.all()
-    said = summary.summary(project.paths, 80)
+    said = summary.summary(project.paths, project.params, 80)
     assert "only 2 users of extract.user_id" in said
     assert "13 of 15 columns were compared" in said
 
@@ -78,4 +78,7 @@ def test_the_summary_does_not_mix_two_runs(clone: Clone) -> None:
     clone.run("python", "-m", "stages.extract")
     failed = clone.run("python", "-m", "commands.summary", ok=False)
     assert failed.returncode == 6
-    assert "the last run did not finish" in failed.stderr
+    assert (
+        "what validate left is not what is asked for now: it checked other files than those of extract.json"
+        in failed.stderr
+    )

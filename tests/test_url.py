@@ -48,6 +48,15 @@ from tests.helpers import ROOT, Database
             id="encoded host and database",
         ),
         pytest.param("postgresql://u:p@h/d?sslmode=require", "public", "h", "p", {"sslmode": "require"}, id="sslmode"),
+        pytest.param("postgresql://u:p@h/d?ssl=true", "public", "h", "p", {"sslmode": "require"}, id="ssl=true"),
+        pytest.param(
+            "postgresql://u:p@h/d?ssl=1&sslmode=verify-full",
+            "public",
+            "h",
+            "p",
+            {"sslmode": "verify-full"},
+            id="ssl=1 and more than that",
+        ),
         pytest.param(
             "postgresql://u:p@h/d?sslmode=verify-full&sslrootcert=/ca.pem",
             "public",
@@ -108,19 +117,51 @@ def test_what_is_no_url_is_refused_without_being_shown(text: str) -> None:
     assert "DATABASE_URL" in str(caught.value)
 
 
-def test_only_the_url_says_where_to_connect(
-    db: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        *(
+            pytest.param(f"postgresql://u:sesame@h/d?{name}=sesame", f"an argument '{name}'", id=name)
+            for name in ("currentSchema", "Schema", "SCHEMA", "search_path", "dbname", "port", "service", "user")
+        ),
+        *(
+            pytest.param(f"postgresql://u:sesame@h/d?{name}=true", "sslmode=require", id=name)
+            for name in ("useSSL", "encrypt", "tls", "sslMode", "requiressl", "sslidentity")
+        ),
+        pytest.param("postgresql://u:sesame@h/d?ssl=sesame", "sslmode=require", id="ssl=something"),
+        pytest.param("postgresql://u:sesame@h/d?schema=a&schema=b", "an argument twice", id="two schemas"),
+        pytest.param('"postgresql://u:sesame@h/d"', "is in quotes", id="in quotes"),
+        pytest.param("prisma://accelerate.example/?api_key=sesame", "Prisma Accelerate's", id="prisma"),
+        pytest.param("prisma+postgres://localhost:1/?api_key=sesame", "Prisma Accelerate's", id="prisma+postgres"),
+        pytest.param("postgresql://u:sesame@h1:5432,h2:5433/d", "several hosts", id="several hosts"),
+    ],
+)
+def test_what_may_not_be_dropped_is_refused(text: str, said: str) -> None:
+    """What may have been meant to choose what is read, or to encrypt it."""
+    with pytest.raises(ParamsError, match=said) as caught:
+        parse_url(text, "tests")
+    assert "sesame" not in str(caught.value)
+
+
+def test_a_name_in_env_is_first_that_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    (tmp_path / ".env").write_text("DB=file\nDATABASE_URL=postgresql://u@h/${DB}_${OTHER:-none}\n")
+    assert database_url() == "postgresql://u@h/file_none"
+    monkeypatch.setenv("DB", "environment")
+    assert database_url() == "postgresql://u@h/environment_none"
+
+
+def test_only_the_url_says_where_to_connect(db: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in Prisma: not the variables of libpq, and of the arguments only the folder of a socket."""
     settings = load_params(ROOT / "params.yaml").source
     with monkeypatch.context() as environment:
         for name, value in {"PGHOSTADDR": "192.0.2.1", "PGPORT": "1", "PGSERVICE": "x", "PGUSER": "x"}.items():
             environment.setenv(name, value)
-        environment.setenv("DATABASE_URL", db.url(port="1", dbname="x", service="x"))
+        environment.setenv("DATABASE_URL", db.url())
         with source.connect(settings, TABLES) as target, transaction(target) as connection:
             assert fetch(connection, "SELECT current_database(), current_user") == [(db.name, "postgres")]
             assert f"{db.where['host']}:{db.where['port']}" in target.name
-    assert "not used: dbname, port, service" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("line", ['DATABASE_URL="postgresql://u:sesame@h/d', "DATABASE_URL: x", "database_url=sesame"])

@@ -16,7 +16,6 @@ from pyarrow import csv
 
 from pipeline.checks.chunks import Piece
 from pipeline.core.errors import RowsInvalidError
-from pipeline.core.params import Validate
 from pipeline.core.progress import count
 from pipeline.files.layout import replacing
 from schemas.rules import CUID
@@ -75,7 +74,7 @@ class Findings:
         return [json.dumps(values, ensure_ascii=False) for values in zip(*texts, strict=True)]
 
 
-def report(found: Mapping[str, Findings], wanted: Validate, checked: Mapping[str, str]) -> dict[str, object]:
+def report(found: Mapping[str, Findings], asked: Mapping[str, object], checked: Mapping[str, str]) -> dict[str, object]:
     """validation.json: headline figures, failing rows by check, all checks that ran, and the files that were `checked`.
 
     Lists, because DVC leaves lists out of its tables of metrics.
@@ -84,7 +83,7 @@ def report(found: Mapping[str, Findings], wanted: Validate, checked: Mapping[str
     return {
         "failed_rows": sum(findings.failed_rows for findings in found.values()),
         "tables": [{"table": f.table, "rows": f.rows, "failed_rows": f.failed_rows} for f in found.values()],
-        "params": [{"mode": wanted.mode, **wanted.labels}],
+        "made_from": [dict(asked)],
         "failures": [{"table": t, "column": c, "check": name, "rows": n} for t, c, name, n in counts if n],
         "checks": [f"{t}.{c}.{name}" for t, c, name, _ in counts],
         # What export compares, so that it publishes exactly what was checked.

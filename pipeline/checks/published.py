@@ -10,6 +10,6 @@ from schemas.tables import TABLES
 
 def check_export(paths: Paths) -> None:
     """Raise DataError when a view would answer from other files than `export` wrote and `load` compared."""
-    if read_report(paths.load_report, "params")["params"][0]["strategy"] != "view":
+    if read_report(paths.load_report, "made_from")["made_from"][0]["strategy"] != "view":
         return
     manifest.check(paths.quality_report, paths.export, manifest.read(paths.quality_report, TABLES))

@@ -123,12 +123,12 @@ def _labels(path: Path, key: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
-def load_yaml(path: Path) -> Any:
-    """The content of a YAML file; ParamsError when it is missing or no YAML."""
+def load_yaml(path: Path, text: str | None = None) -> Any:
+    """The content of a YAML file, whose text may be at hand; ParamsError when it is missing or no YAML."""
     # The C loader reads the year of days in watermark.yaml ten times faster.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), loader)
+        return yaml.load(path.read_text(encoding="utf-8") if text is None else text, loader)
     except FileNotFoundError:
         problem, step = "is missing", f"git checkout -- {path}"
         if path.name == "watermark.yaml":

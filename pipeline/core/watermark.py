@@ -85,9 +85,9 @@ def parse_until(value: object, path: Path) -> date:
     return instant.date()
 
 
-def load(path: Path) -> Watermark:
-    """Read watermark.yaml. Raises ParamsError that names the key which can't be meant."""
-    data = load_yaml(path)
+def load(path: Path, text: str | None = None) -> Watermark:
+    """Read watermark.yaml, whose text may be at hand. Raises ParamsError that names the key which can't be meant."""
+    data = load_yaml(path, text)
     if not isinstance(data, dict) or set(data) != {"until", "tables"} or not isinstance(data["tables"], dict):
         raise _broken(path, "(the file)", type(data).__name__, "the keys until and tables")
     until = parse_until(data["until"], path)

@@ -177,6 +177,17 @@ def read_report(path: Path, *keys: str) -> dict[str, Any]:
     return content
 
 
+def quarantined_rows(file: Path) -> dict[date, tuple[int, ...]]:
+    """For each day with rows in a file of data/quarantine their places in the raw file."""
+    import pyarrow.parquet as pq  # and not its read_table, which imports pandas: a quarter of a second
+
+    rows = pq.ParquetFile(file).read(columns=["event_date", "row_number"])
+    found: dict[date, list[int]] = {}
+    for day, number in zip(*(rows.column(name).to_pylist() for name in rows.column_names), strict=True):
+        found.setdefault(day, []).append(number)
+    return {day: tuple(numbers) for day, numbers in found.items()}
+
+
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -46,9 +46,9 @@ def made_from(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
-def code(*modules: str) -> str:
+def code(*modules: Path) -> str:
     """The fingerprint of modules, by their files. A change of their text may change the bytes of what they make."""
-    return hashlib.sha256(repr([Path(file).read_bytes() for file in modules]).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr([file.read_bytes() for file in modules]).encode()).hexdigest()[:16]
 
 
 def entries(files: Files) -> list[dict[str, object]]:

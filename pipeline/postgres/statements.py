@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 
 from psycopg2.extensions import connection as Connection
@@ -30,6 +30,11 @@ def fetch(
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return cursor.fetchall()
+
+
+def clock(connection: Connection) -> datetime:
+    """What PostgreSQL's clock says, UTC without a zone."""
+    return fetch(connection, "SELECT clock_timestamp() AT TIME ZONE 'UTC'")[0][0]  # type: ignore[no-any-return]
 
 
 def encoding(connection: Connection) -> str:
@@ -102,7 +107,9 @@ def day_pin(connection: Connection, relation: Relation, day: date, encoding: str
 
 def rows_and_older(connection: Connection, relation: Relation, day: date, transaction: int) -> tuple[int, int]:
     """The rows of one day, and how many of them were written by a transaction before `transaction`."""
-    older = SQL("count(*), count(*) FILTER (WHERE age(xmin) > age({}::xid8::xid))").format(Literal(str(transaction)))
+    # Numbers below 3 are no transaction's: an old or forced freeze leaves 2, whenever the row was written.
+    normal = SQL("xmin::text::bigint >= 3 AND age(xmin) > age({}::xid8::xid)").format(Literal(str(transaction)))
+    older = SQL("count(*), count(*) FILTER (WHERE {})").format(normal)
     rows, before = fetch(connection, _select(older, relation, _of_day(relation, day)))[0]
     return int(rows), int(before)
 

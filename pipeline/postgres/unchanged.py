@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
@@ -49,10 +49,22 @@ _HISTORY = """
             (SELECT stats_reset FROM pg_stat_bgwriter),
             (SELECT oid FROM pg_database WHERE datname = current_database()),
             (SELECT string_agg(a::text, ',' ORDER BY attrelid, attnum) FROM attributes a),
-            (SELECT string_agg(e::text, ',' ORDER BY e.oid) FROM pg_enum e)) AS history,
+            (SELECT string_agg(e::text || e.xmin, ',' ORDER BY e.oid) FROM pg_enum e)) AS history,
         (SELECT stats_reset FROM pg_stat_bgwriter) IS NOT NULL AS knows_crashes,
         pg_snapshot_xmin(pg_current_snapshot())::text,
         pg_snapshot_xmax(pg_current_snapshot())::text
+"""
+
+
+# The labels of a table's enums, with the transaction that wrote each: one that was renamed, and back, is another.
+_LABELS = """
+    SELECT e.oid, enumlabel, e.xmin::text FROM pg_enum e
+    WHERE enumtypid IN (
+        SELECT atttypid FROM pg_attribute
+        JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace
+        WHERE nspname = %(schema)s AND relname = %(table)s AND attnum > 0
+    )
+    ORDER BY e.oid
 """
 
 
@@ -95,6 +107,16 @@ def snapshot_age(connection: Connection, target: Target, relation: Relation) -> 
     if not (plain and knows_crashes):
         return UNKNOWN
     return SnapshotAge(int(xmin), int(xmax), hashlib.sha256(f"{target.name}; {text}".encode()).hexdigest())
+
+
+def enum_labels(connection: Connection, target: Target) -> list[tuple[Any, ...]]:
+    """What the enums of all tables are at the moment. PostgreSQL writes values with the labels of the moment, too,
+    whatever the snapshot of the transaction: a lock on the table does not keep ALTER TYPE away."""
+    return [
+        label
+        for relation in target.relations
+        for label in fetch(connection, _LABELS, {"schema": relation.schema, "table": relation.table.name})
+    ]
 
 
 def is_unchanged(connection: Connection, relation: Relation, day: date, saved: Saved) -> bool:

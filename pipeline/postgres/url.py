@@ -22,9 +22,30 @@ PRISMA_ONLY = {
     "socket_timeout",
     "statement_cache_size",
     "single_use_connections",
-    "sslidentity",
     "sslpassword",
     "sslaccept",
+}
+
+# How other drivers, or a slip of the hand, would say what is read. Prisma takes the database and the server from the
+# part before the ? and the schema from `schema`.
+CHOOSING = {
+    "schema",
+    "currentschema",
+    "current_schema",
+    "search_path",
+    "searchpath",
+    "db",
+    "database",
+    "databasename",
+    "dbname",
+    "hostaddr",
+    "port",
+    "server",
+    "service",
+    "servicefile",
+    "user",
+    "username",
+    "role",
 }
 
 # What libpq understands and a URL may set (PostgreSQL documentation, "Parameter Key Words").
@@ -74,11 +95,12 @@ def database_url() -> str | None:
 
 def _from_file(file: Path) -> str | None:
     """DATABASE_URL in an .env file. ParamsError when it has none, and a line that may have been meant to be it."""
-    from dotenv import dotenv_values
+    from dotenv.main import DotEnv
     from dotenv.parser import parse_stream
 
     try:
-        values = dotenv_values(file)
+        # As in Prisma, ${NAME} is first that of the environment.
+        values = DotEnv(file, override=False, encoding="utf-8").dict()
         if "DATABASE_URL" not in values:
             for line in parse_stream(io.StringIO(file.read_text(encoding="utf-8"))):
                 if line.error or (line.key or "").upper() == "DATABASE_URL":
@@ -97,10 +119,33 @@ def _bad_url(problem: str) -> ParamsError:
     )
 
 
+def _arguments(query: str) -> dict[str, str]:
+    """What stands after the ?. Raises ParamsError for what must not be dropped: what is read, and encryption."""
+    pairs = parse_qsl(query)
+    arguments = dict(pairs)
+    if len(arguments) != len(pairs):
+        raise _bad_url("has an argument twice")
+    for name in list(arguments):
+        lower = name.lower()
+        if lower in CHOOSING and name != "schema":
+            raise _bad_url(f"has an argument {name!r}, which chooses nothing; the schema is chosen by ?schema=")
+        if name not in LIBPQ | PRISMA_ONLY and re.search("ssl|tls|encrypt|secure", lower):
+            value = arguments.pop(name).lower()
+            if lower != "ssl" or value not in ("true", "1", "false", "0"):
+                raise _bad_url(f"has an argument {name!r}, by which nothing would be encrypted; write sslmode=require")
+            if value in ("true", "1"):
+                arguments.setdefault("sslmode", "require")
+    return arguments
+
+
 def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
     """A Prisma URL as libpq's arguments, and the schema it names. Raises ParamsError, never with the URL in it."""
     text = text.strip()
     scheme, _, rest = text.partition("://")
+    if text[:1] in "\"'`" and text:
+        raise _bad_url("is in quotes, which belong to it: a shell or .env takes them off, Docker's --env-file does not")
+    if scheme in ("prisma", "prisma+postgres"):
+        raise _bad_url(f"begins with {scheme}://, which is Prisma Accelerate's; the direct URL (directUrl) is wanted")
     if scheme not in ("postgres", "postgresql") or not rest:
         raise _bad_url("does not begin with postgresql:// or postgres://")
     place, _, query = rest.partition("?")
@@ -108,6 +153,8 @@ def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
         raise _bad_url("holds a NUL")
     if place.count("@") > 1 or "@" in place.partition("/")[2] or "@" in query or "#" in rest:
         raise _bad_url("holds an unencoded @, /, # or ? (write %40, %2F, %23, %3F)")
+    if "," in place.rpartition("@")[2].partition("/")[0]:
+        raise _bad_url("has several hosts; one is wanted, that of the primary or of one standby")
     if not re.fullmatch(r"[\w.:%\-\[\]]*", re.split("[@/]", place.rpartition("@")[2])[0]):
         raise _bad_url("has a host with strange characters; encode those of the password")
     try:
@@ -115,7 +162,7 @@ def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
         server = parse_dsn("postgresql://" + re.sub("%(?![0-9A-Fa-f]{2})", "%25", place))
     except (psycopg2.Error, UnicodeDecodeError):
         raise _bad_url("is no URL") from None
-    arguments = dict(parse_qsl(query))
+    arguments = _arguments(query)
     schema = arguments.pop("schema", "public")
     if not (server | arguments).get("port", "0").isdecimal():
         raise _bad_url("has a port that is no number")

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -125,13 +124,6 @@ def explained(name: str) -> Iterator[None]:
             next_step="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and dvc remote list; "
             "nothing was lost, the same command goes on where this one stopped",
         ) from None
-
-
-def outs(lock: str) -> dict[str, str]:
-    """For each output in the text of a dvc.lock its path and MD5."""
-    data = yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
-    stages = data.get("stages", {}).values()
-    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", []) if "md5" in out}
 
 
 def expand(path: str, md5: str, places: Sequence[tuple[Place, dict[str, str]]]) -> dict[str, str] | None:

@@ -1,0 +1,151 @@
+"""Whether the reports are those that params.yaml, watermark.yaml and the code ask for, and dvc.lock has.
+
+A stage compares its inputs when it publishes, and DVC takes their hashes a moment later. What is saved in between
+stands in dvc.lock, and `dvc repro` has nothing to do: only what a report was made from tells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pipeline.checks import made_from
+from pipeline.checks.made_from import NO_PSEUDONYMS
+from pipeline.core import lock, watermark
+from pipeline.core.errors import DataError
+from pipeline.core.params import Params
+from pipeline.core.paths import Paths
+from pipeline.core.progress import count
+from pipeline.files import manifest
+from pipeline.files.layout import quarantined_rows, read_report
+from pipeline.files.manifest import Files
+from schemas.tables import TABLES
+
+# A plain `dvc repro` runs what DVC knows to have changed. It does not know what was saved between the end of a stage
+# and its own look at the files.
+NEXT = "dvc repro; where that runs nothing, dvc repro --force"
+
+
+def check_current(paths: Paths, params: Params) -> None:
+    """Raise DataError that names the first stage whose report or output is not what it should be, and why."""
+    for stage, why in differences(paths, params):
+        raise DataError(
+            f"what {stage} left is not what is asked for now: {why}",
+            where=str(paths.reports),
+            expected="the outputs of one finished run of what params.yaml, watermark.yaml and the code say",
+            next_step=NEXT,
+        )
+
+
+def differences(paths: Paths, params: Params) -> Iterator[tuple[str, str]]:
+    """Each stage whose report is of other inputs than are there, or of another run than dvc.lock, and why."""
+    raw = manifest.read(paths.extract_report, TABLES)
+    for why in extracted(paths, params, raw):
+        yield "extract", why
+    for why in validated(paths, params, raw):
+        yield "validate", why
+    for why in exported(paths, params, raw):
+        yield "export", why
+    for why in loaded(paths, params, raw):
+        yield "load", why
+
+
+def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
+    pinned = watermark.load(paths.watermark)
+    listed = read_report(paths.extract_report, "made_from")["made_from"]
+    for table, entry in zip(TABLES, listed, strict=False):
+        shared = made_from.raw(table, params.extract)
+        yield from other(entry, shared)
+        pins = watermark.pinned(pinned, table.name, params.extract.days)
+        wanted = {day: manifest.made_from(shared, pin) for day, pin in pins.items()}
+        yield from other_days(raw[table.name], wanted, "pins in watermark.yaml")
+    yield from other_report(paths, paths.extract_report)
+
+
+def validated(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
+    report = read_report(paths.validation_report, "failed_rows", "made_from", "checked")
+    yield from other(report["made_from"][0], made_from.checked(params.validate))
+    checked = {entry["files"]: entry["sha256"] for entry in report["checked"]}
+    if checked.get("data/raw") != manifest.sha256_of(raw):
+        yield "it checked other files than those of extract.json"
+    if report["failed_rows"] and params.validate.mode == "strict":
+        yield f"{count(report['failed_rows'], 'row')} broke the contract"
+    yield from other_report(paths, paths.validation_report)
+
+
+def exported(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
+    report = read_report(paths.quality_report, "made_from")
+    files = manifest.read(paths.quality_report, TABLES)
+    aside = read_report(paths.validation_report, "failed_rows")["failed_rows"]
+    for table, entry in zip(TABLES, report["made_from"], strict=False):
+        key = entry["pseudonyms"]
+        if any(column.pseudonym for column in table.columns) and params.export.pseudonymize != (key != NO_PSEUDONYMS):
+            yield f"{table.name} was exported {'without' if key == NO_PSEUDONYMS else 'with'} pseudonyms"
+        shared = made_from.exported(table, key)
+        yield from other(entry, shared)
+        if aside and not paths.quarantined(table.name).exists():
+            continue  # in a clone without data, which rows were left out can't be told
+        bad = quarantined_rows(paths.quarantined(table.name)) if aside else {}
+        wanted = {
+            day: manifest.made_from(shared, file.sha256, bad.get(day, ())) for day, file in raw[table.name].items()
+        }
+        yield from other_days(files[table.name], wanted, "files in data/raw")
+    yield from other_report(paths, paths.quality_report)
+
+
+def loaded(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
+    report = read_report(paths.load_report, "equal", "made_from", "compared")
+    yield from other(report["made_from"][0], made_from.loaded(params))
+    compared = {entry["files"]: entry["sha256"] for entry in report["compared"]}
+    files = {"data/raw": raw, "data/export": manifest.read(paths.quality_report, TABLES)}
+    if compared != {name: manifest.sha256_of(listed) for name, listed in files.items()}:
+        yield "it compared other files than those of extract.json and quality.json"
+    if not report["equal"]:
+        yield "it found rows that are missing, too many or not the same"
+    yield from other_report(paths, paths.load_report)
+
+
+def other(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """What was otherwise when a report was made."""
+    names = [name for name in sorted(recorded | now) if _plain(recorded.get(name)) != _plain(now.get(name))]
+    if names:
+        yield "it ran with other " + ", ".join(names)
+
+
+def _plain(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def other_days(files: Mapping[date, manifest.File], wanted: Mapping[date, str], of: str) -> Iterator[str]:
+    days = sorted(d for d in files.keys() | wanted.keys() if d not in files or files[d].made_from != wanted.get(d))
+    if days:
+        yield f"{count(len(days), 'day')} of other {of}, the first is {days[0]}"
+
+
+def other_report(paths: Paths, report: Path) -> Iterator[str]:
+    """Whether dvc.lock has another report: the run of the stage did not end, or Git brought another version."""
+    known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
+    md5 = known.get(str(report.relative_to(paths.root)))
+    if md5 is not None and md5 != _md5(report):
+        yield f"{report} is not the one that dvc.lock has"
+
+
+def check_database(paths: Paths) -> None:
+    """Raise DataError unless data/analytics.duckdb is the one of dvc.lock: Git brings the reports and not the data."""
+    known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
+    md5 = known.get(str(paths.database.relative_to(paths.root)))
+    if md5 is not None and md5 != _md5(paths.database):
+        raise DataError(
+            f"{paths.database} is of another version than dvc.lock",
+            where=str(paths.database),
+            expected="the database that belongs to the reports",
+            next_step="dvc checkout (dvc pull, where it never was), or dvc repro",
+        )
+
+
+def _md5(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -1,0 +1,89 @@
+"""What decided the files and reports. Stages record it, and what is there now can be compared with it.
+
+Only what decides a byte or a verdict: no batch size, no number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.params import Extract, Params, Validate
+from pipeline.files import manifest
+from schemas.table import Table
+
+ROOT = Path(__file__).absolute().parent.parent.parent
+
+# A change in one of these may change the bytes of a file, or what passes.
+RAW = (
+    "pipeline/days/copy.py",
+    "pipeline/files/writer.py",
+    "pipeline/postgres/copy.py",
+    "pipeline/postgres/statements.py",
+    "schemas/table.py",
+    "schemas/types.py",
+)
+CHECKED = ("pipeline/checks", "pipeline/core/digest.py", "pipeline/days/check.py", "schemas", "stages/validate.py")
+EXPORTED = (
+    "pipeline/days/export.py",
+    "pipeline/files/pseudonyms.py",
+    "pipeline/files/writer.py",
+    "schemas/table.py",
+    "schemas/types.py",
+)
+LOADED = ("pipeline/checks/reconcile.py", "pipeline/days/compare.py", "schemas/types.py", "stages/load.py")
+
+CHECKING_LIBRARIES = ("pandera", "pandas", "pyarrow", "duckdb")
+
+NO_PSEUDONYMS = "none"
+
+
+def code(*places: str) -> str:
+    """The fingerprint of modules, and of all in the folders among them."""
+    found = [ROOT / place for place in places]
+    return manifest.code(*(file for place in found for file in sorted(place.rglob("*.py")) or [place]))
+
+
+def raw(table: Table, params: Extract) -> dict[str, str]:
+    """Of the files of a table in data/raw; a day's own part is its pin."""
+    users = {"users": "all"}
+    if params.user_id and table.user:
+        # Of the users only a hash: the report of files without rows of theirs shall not name them.
+        sha256 = hashlib.sha256("\n".join(params.user_id).encode()).hexdigest()
+        users = {"users": str(len(params.user_id)), "users_sha256": sha256}
+    columns = table.fingerprint("raw")
+    return {"table": table.name, **users, "columns": columns, "code": code(*RAW), **_versions("pyarrow")}
+
+
+def checked(params: Validate) -> dict[str, Any]:
+    """Of validation.json and data/quarantine, beside the files that were checked."""
+    return {"mode": params.mode, **params.labels, "code": code(*CHECKED), **_versions(*CHECKING_LIBRARIES)}
+
+
+def exported(table: Table, pseudonyms: str) -> dict[str, str]:
+    """Of the files of a table in data/export; a day's own part is the raw file and the rows left out.
+
+    `pseudonyms` is the fingerprint of their key, or NO_PSEUDONYMS.
+    """
+    key = pseudonyms if any(column.pseudonym for column in table.columns) else NO_PSEUDONYMS
+    columns = table.fingerprint("export")
+    return {
+        "table": table.name,
+        "pseudonyms": key,
+        "columns": columns,
+        "code": code(*EXPORTED),
+        **_versions("pyarrow"),
+    }
+
+
+def loaded(params: Params) -> dict[str, Any]:
+    """Of load.json, beside the files that were loaded and compared."""
+    chosen = {"strategy": params.load.strategy, "pseudonymize": params.export.pseudonymize}
+    return {**chosen, "code": code(*LOADED), **_versions("duckdb")}
+
+
+def _versions(*libraries: str) -> Mapping[str, str]:
+    return {name: metadata.version(name) for name in libraries}
