@@ -78,7 +78,4 @@ def test_the_summary_does_not_mix_two_runs(clone: Clone) -> None:
     clone.run("python", "-m", "stages.extract")
     failed = clone.run("python", "-m", "commands.summary", ok=False)
     assert failed.returncode == 6
-    assert (
-        "what validate left is not what is asked for now: it checked other files than those of extract.json"
-        in failed.stderr
-    )
+    assert "what extract left is not what is asked for now: its last run did not end" in failed.stderr

@@ -130,7 +130,7 @@ def other_report(paths: Paths, report: Path) -> Iterator[str]:
     known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
     md5 = known.get(str(report.relative_to(paths.root)))
     if md5 is not None and md5 != _md5(report):
-        yield f"{report} is not the one that dvc.lock has"
+        yield f"its last run did not end, or Git brought another version: {report} is not the one of dvc.lock"
 
 
 def check_database(paths: Paths) -> None:
