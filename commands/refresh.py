@@ -107,6 +107,9 @@ def pin_days(
         snapshot.run(check_instants, target, params.user_id)
         encoding = snapshot.run(statements.encoding)
         labels, ages = snapshot.run(state, target)
+        for name, age in ages.items():
+            if age.why:
+                progress.say(f"refresh: notice: {name}: {age.why}")
         tasks = []
         for relation in target.relations:
             name = relation.table.name

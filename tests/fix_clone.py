@@ -17,7 +17,7 @@ from tests.helpers import ROOT, Clone
 
 def clean_env(scratch: Path) -> dict[str, str]:
     """The environment of a user without a DATABASE_URL, whose `python` and `dvc` are the ones of this venv."""
-    drop = {"DATABASE_URL", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DVC_ROOT"}
+    drop = {"DATABASE_URL", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DVC_ROOT", "MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
     env = {k: v for k, v in os.environ.items() if k not in drop and not k.startswith(("PYTEST", "GIT_", "COV"))}
     return env | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",

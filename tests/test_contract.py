@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 from pandera.errors import SchemaErrors, SchemaWarning
 from sqlalchemy.dialects import postgresql
 
@@ -188,3 +193,52 @@ def test_json_valid_looks_at_every_row() -> None:
     assert answer.tolist()[:2] == [True, False]
     assert answer.tolist()[3:] == [False, True]
     assert list(answer.index) == [3, 1, 4, 1, 5]
+
+
+TOKENS = [
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    '"nan"',
+    '"a"',
+    "NaN",
+    "1",
+    "-Infinity",
+    '" ,]"',
+    '"\\""',
+    '"x\\\\"',
+    "null",
+    '"inf',
+]
+
+
+@given(tokens=st.lists(st.lists(st.sampled_from(TOKENS), min_size=1, max_size=8).map("".join), min_size=1, max_size=50))
+def test_json_valid_agrees_with_python_s_parser(tokens: list[str]) -> None:
+    assert json_valid(pd.Series(tokens)).tolist() == [strict(text) for text in tokens]
+
+
+def strict(text: str) -> bool:
+    try:
+        json.loads(text, parse_constant=refuse)
+    except ValueError:
+        return False
+    return True
+
+
+def refuse(name: str) -> None:
+    raise ValueError(name)
+
+
+def test_a_large_body_with_a_doubtful_word_takes_little_memory() -> None:
+    """20 MB, of which a backtracking regular expression would remember every character."""
+    code = (
+        "import json, resource, pandas; from schemas.rules import json_valid; "
+        "text = json.dumps({'x': 'QUJDREVGR0hJSktM' * 1_250_000, 'k': 'some info'}); "
+        "assert json_valid(pandas.Series([text])).all(); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert int(done.stdout) < 450

@@ -154,12 +154,13 @@ def test_the_next_command_works_as_printed(clone: Clone) -> None:
     assert "intervention_A_2" in with_venv(clone).run(*shlex.split(command)).stdout
 
 
-def test_your_database(clone: Clone, db: Database) -> None:
-    """With the role that the page makes, which can read the table and nothing else."""
+@pytest.mark.parametrize("which", [0, 1], ids=["the table", "its columns"])
+def test_your_database(clone: Clone, db: Database, which: int) -> None:
+    """With the roles that the page makes, which can read the table, or its columns, and nothing else."""
     db.insert(event(), event(timestamp="2025-07-20 00:00:00"))
-    (role,) = blocks("your-database", language="sql")
+    role = blocks("your-database", language="sql")[which]
     name = f"reader_{db.name}"
-    db.run(fill_in(role.text, {"reader": name}))
+    db.run(fill_in(role.text, {"columns_reader" if which else "reader": name}))
     first, window = blocks("your-database", language="sh")
     said = run_shell(with_venv(clone), first, {}, DATABASE_URL=db.url(user=name))
     assert "is what the contract describes" in said

@@ -12,9 +12,11 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.checks import made_from
 from pipeline.core.errors import RowsInvalidError
 from pipeline.files.layout import day_path, days_in
 from stages import export, extract
@@ -198,7 +200,8 @@ def test_other_code_makes_every_file_anew(
     edited.write_text("# a comment")
     before = files(published.raw) | files(published.exported)
     report = published.paths.extract_report.read_text()
-    monkeypatch.setattr(module, "CODE", (*module.CODE, str(edited)))
+    name = "RAW" if module is extract else "EXPORTED"
+    monkeypatch.setattr(made_from, name, (*getattr(made_from, name), str(edited)))
     published.run()
     assert words in capsys.readouterr().out
     assert files(published.raw) | files(published.exported) == before
@@ -207,11 +210,21 @@ def test_other_code_makes_every_file_anew(
 
 def test_the_code_that_decides_bytes_is_what_writes_them() -> None:
     """Everything that extract and export import of these rooms, but for what only finds files or says things."""
-    for module, more in ((extract, {"pipeline.postgres.statements", "pipeline.postgres.copy"}), (export, set())):
-        listed = {str(Path(file).relative_to(ROOT)) for file in module.CODE}
-        wanted = {f"pipeline/days/{'copy' if module is extract else 'export'}.py", "pipeline/files/writer.py"}
-        wanted |= {f"{name.replace('.', '/')}.py" for name in more} | {"schemas/table.py", "schemas/types.py"}
-        assert listed - {"pipeline/files/pseudonyms.py"} == wanted
+    both = {"pipeline/files/writer.py", "schemas/table.py", "schemas/types.py"}
+    assert set(made_from.RAW) == both | {
+        f"pipeline/{name}.py" for name in ("days/copy", "postgres/statements", "postgres/copy")
+    }
+    assert set(made_from.EXPORTED) == both | {"pipeline/days/export.py", "pipeline/files/pseudonyms.py"}
+
+
+@pytest.mark.parametrize("stage", ["extract", "validate", "export", "load"])
+def test_what_a_report_is_made_from_is_what_dvc_runs_its_stage_for(stage: str) -> None:
+    """Else a change would be in the report of a clone and not in that of who made it."""
+    deps = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"][stage]["deps"]
+    names = {"extract": "RAW", "validate": "CHECKED", "export": "EXPORTED", "load": "LOADED"}
+    for place in getattr(made_from, names[stage]):
+        assert any(place == dep or place.startswith(f"{dep}/") for dep in deps), place
+        assert (ROOT / place).exists()
 
 
 def test_the_night_after(db: Database, published: Project, capsys: pytest.CaptureFixture[str]) -> None:

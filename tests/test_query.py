@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("clones")
 def test_all_queries_answer_from_any_directory(clone: Clone, tmp_path: Path, strategy: str) -> None:
     if strategy == "table":
         clone.change(("strategy: view", "strategy: table"))
-        clone.run("python", "-m", "stages.load")
+        clone.run("dvc", "repro")
     done = subprocess.run(
         ["python", "-m", "commands.query"],
         cwd=tmp_path,

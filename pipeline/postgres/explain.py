@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pipeline.core.errors import DataError, PipelineError, SourceError, TransientSourceError
@@ -11,7 +12,13 @@ from pipeline.postgres.target import Target
 # also that with recovery), no connection left, and a server that goes down, crashed or comes up.
 TRANSIENT = {"40001", "40P01", "53300", "57P01", "57P02", "57P03"}
 
-# What libpq says when there is no SQLSTATE: before a login psycopg2 passes on only the text.
+# A message that the server sent before a login: its severity, a colon and two blanks.
+SERVER_SAYS = re.compile(r"failed: [^\s:]+:  ")
+
+# What another attempt does not change, as an English server says it; only to be quicker.
+LASTING = ("authentication failed", "does not exist", "pg_hba.conf", "not permitted to log in", "no password supplied")
+
+# What libpq itself says, always in English, when there is no SQLSTATE: before a login psycopg2 passes on only the text.
 BROKEN = (
     "closed the connection",
     "connection already closed",
@@ -102,7 +109,10 @@ def explain(error: BaseException, target: Target, when: When = "alone") -> Pipel
             expected="texts that are what the database's encoding says, timestamps of the years 1 to 9999",
             next_step="SHOW server_encoding, correct the rows in PostgreSQL, then the same command again",
         )
-    transient = code in TRANSIENT or str(code)[:2] == "08" or (not code and any(words in said for words in BROKEN))
+    # A refused login has no SQLSTATE, and its words are in the server's language: where they say nothing, once more.
+    refused = bool(SERVER_SAYS.search(said)) and not any(words in said for words in LASTING)
+    transient = code in TRANSIENT or str(code)[:2] == "08"
+    transient = transient or (not code and (refused or any(words in said for words in BROKEN)))
     gone = code or any(words in said for words in ("closed the connection", "no message from the libpq"))
     what = "the connection broke off" if gone else "can't connect to PostgreSQL"
     return (TransientSourceError if transient else SourceError)(

@@ -10,11 +10,11 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
-from psycopg2.sql import SQL
+from psycopg2.sql import SQL, Identifier
 
 from pipeline.postgres.explain import When, explain
 from pipeline.postgres.statements import fetch
-from pipeline.postgres.target import Target
+from pipeline.postgres.target import Relation, Target
 
 # Settings of the transaction, by SET LOCAL: they end with it, and a pooler passes them on where it refuses `options`.
 # A sort of one day's rows stays in memory up to about 60,000 rows. row_security off turns a policy that would hide
@@ -25,6 +25,11 @@ SETTINGS = {
     "client_encoding": "UTF8",
     "extra_float_digits": "1",
     "row_security": "off",
+    "quote_all_identifiers": "off",
+    "standard_conforming_strings": "on",
+    "bytea_output": "hex",
+    "IntervalStyle": "postgres",
+    "xmlbinary": "base64",
     "work_mem": "32MB",
     "jit": "off",
     "search_path": "pg_catalog",
@@ -37,6 +42,9 @@ SINCE_17 = {"transaction_timeout"}
 # Seconds that a connection which joined a snapshot waits for a lock, whatever the params say. A migration that came
 # meanwhile waits for the first connection, and this one waits for the migration: a circle that PostgreSQL does not see.
 JOINED_LOCK_TIMEOUT = 1
+
+# Of LOCK TABLE, where the role may read columns and not the table.
+NOT_ALLOWED = "42501"
 
 # What LOCK TABLE says of a foreign table or a materialized view, and of a table that is not there.
 NOT_LOCKABLE = ("42809", "42P01", "3F000")
@@ -95,22 +103,32 @@ def transaction(target: Target) -> Iterator[Connection]:
         yield connection
 
 
-def lock(connection: Connection, target: Target) -> None:
+def lock(connection: Connection, target: Target) -> list[Relation]:
     """Lock first. A snapshot taken while TRUNCATE or ALTER TABLE runs sees neither the old nor the new rows.
 
     It is the lock that every reader takes, on each table and its partitions. A table that is not there, or that can't
-    be locked, is left out.
+    be locked, is left out. Returns the tables that the role may not lock, as one that may read only columns of them.
     """
+    refused = []
     with connection.cursor() as cursor:
         for relation in target.relations:
             cursor.execute("SAVEPOINT unlocked")
             try:
                 cursor.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(relation.identifier))
             except psycopg2.Error as error:
-                if error.pgcode not in NOT_LOCKABLE:
+                if error.pgcode not in (*NOT_LOCKABLE, NOT_ALLOWED):
                     raise
                 cursor.execute("ROLLBACK TO SAVEPOINT unlocked")
+                refused += [relation] if error.pgcode == NOT_ALLOWED else []
             cursor.execute("RELEASE SAVEPOINT unlocked")
+    return refused
+
+
+def read_none(connection: Connection, relations: Sequence[Relation]) -> None:
+    """Read no row of each table: it takes the same lock, and the transaction snapshot, too."""
+    for relation in relations:
+        columns = SQL(", ").join(map(Identifier, relation.table.names))
+        fetch(connection, SQL("SELECT {} FROM {} LIMIT 0").format(columns, relation.identifier))
 
 
 class SharedSnapshot:
@@ -122,6 +140,7 @@ class SharedSnapshot:
     def __init__(self, target: Target, first: Connection, pool: Executor) -> None:
         self._target, self._pool = target, pool
         self._connections = [first]
+        self._holders: list[Connection] = []
         self._own = threading.local()  # a thread's connection
         self._alone = ThreadPoolExecutor(1)
         self._futures: list[Future[Any]] = []
@@ -129,7 +148,13 @@ class SharedSnapshot:
 
     def share(self) -> None:
         """Lock first, then take the snapshot that all connections read."""
-        self.run(lock, self._target)
+        refused = self.run(lock, self._target)
+        if refused:
+            # A connection of its own holds the lock while this one takes its snapshot, and until the end.
+            self._holders.append(connect(self._target))
+            for connection in (*self._holders, *self._connections):
+                self._futures.append(self._alone.submit(read_none, connection, refused))
+                self._futures[-1].result()
         self._name = str(self.run(fetch, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
 
     def run(
@@ -163,7 +188,7 @@ class SharedSnapshot:
             if not hasattr(self._own, "connection"):
                 self._own.connection = connect(self._target, self._name)
                 self._connections.append(self._own.connection)
-                lock(self._own.connection, self._target)
+                read_none(self._own.connection, lock(self._own.connection, self._target))
             return work(self._own.connection, task)
 
     def close(self) -> None:
@@ -176,7 +201,7 @@ class SharedSnapshot:
                 with suppress(psycopg2.Error):
                     connection.cancel()
         self._alone.shutdown()
-        for connection in self._connections:
+        for connection in (*self._connections, *self._holders):
             connection.close()
 
 

@@ -51,6 +51,9 @@ _HISTORY = """
             (SELECT string_agg(a::text, ',' ORDER BY attrelid, attnum) FROM attributes a),
             (SELECT string_agg(e::text || e.xmin, ',' ORDER BY e.oid) FROM pg_enum e)) AS history,
         (SELECT stats_reset FROM pg_stat_bgwriter) IS NOT NULL AS knows_crashes,
+        (SELECT has_column_privilege(c.oid, 'xmin', 'SELECT') FROM pg_class c
+            JOIN pg_namespace n ON n.oid = relnamespace
+            WHERE nspname = %(schema)s AND relname = %(table)s) AS sees_xmin,
         pg_snapshot_xmin(pg_current_snapshot())::text,
         pg_snapshot_xmax(pg_current_snapshot())::text
 """
@@ -78,12 +81,14 @@ class SnapshotAge(NamedTuple):
     xmin: int
     xmax: int
     history: str
+    why: str = ""  # there is none, where somebody can change that
 
     def reaches(self, xmin: int) -> bool:
         """Whether rows can be told to be older than a snapshot of the same history with this xmin."""
         return 0 < xmin <= self.xmax < xmin + MAX_TRANSACTIONS
 
 
+NO_XMIN = "the role may not read xmin, so every day is hashed; GRANT SELECT (xmin) ON the table TO the role"
 UNKNOWN = SnapshotAge(0, 0, "")
 
 
@@ -100,10 +105,12 @@ def snapshot_age(connection: Connection, target: Target, relation: Relation) -> 
     with connection.cursor() as cursor:
         cursor.execute("SAVEPOINT before")  # so that the snapshot outlives a refusal
         try:
-            plain, text, knows_crashes, xmin, xmax = fetch(connection, _HISTORY, values)[0]
+            plain, text, knows_crashes, sees_xmin, xmin, xmax = fetch(connection, _HISTORY, values)[0]
         except psycopg2.ProgrammingError:
             cursor.execute("ROLLBACK TO before")
             return UNKNOWN
+    if not sees_xmin:
+        return UNKNOWN._replace(why=NO_XMIN)
     if not (plain and knows_crashes):
         return UNKNOWN
     return SnapshotAge(int(xmin), int(xmax), hashlib.sha256(f"{target.name}; {text}".encode()).hexdigest())
