@@ -30,6 +30,7 @@ class Source(NamedTuple):
     application_name: str
     statement_timeout: int  # seconds; 0: none
     lock_timeout: int  # seconds; 0: none
+    stall_timeout: int  # seconds; 0: none
     attempts: int
     retry_wait: float  # seconds before the second attempt; doubled for each after it
 
@@ -173,6 +174,7 @@ def load_params(path: Path) -> Params:
             application_name=_name(path, "source.application_name", source["application_name"]),
             statement_timeout=_integer(path, "source.statement_timeout", source["statement_timeout"], 0, 86_400),
             lock_timeout=_integer(path, "source.lock_timeout", source["lock_timeout"], 0, 86_400),
+            stall_timeout=_integer(path, "source.stall_timeout", source["stall_timeout"], 0, 86_400),
             attempts=_integer(path, "source.attempts", source["attempts"], 1, 100),
             retry_wait=_seconds(path, "source.retry_wait", source["retry_wait"], 3_600),
         ),

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,6 +21,12 @@ from pipeline.core.progress import beside_bar
 
 # A stage imports this module before any other, since imports are a good part of its time.
 STARTED = time.perf_counter()
+
+# Seconds after a signal until what blocks is broken off, and until the process ends whatever hangs. A call of a library
+# that waits for the network lets no signal through.
+BREAK_OFF, END = 3.0, 9.0
+
+_when_stopped: list[Callable[[], None]] = []
 
 # What a signal finds: whether files are being put in place, and which signal it was.
 _publishing = False
@@ -64,6 +71,11 @@ def project() -> Paths:
     return paths
 
 
+def when_stopped(break_off: Callable[[], None]) -> None:
+    """Have this called in another thread when a signal has come and the process does not end."""
+    _when_stopped.append(break_off)
+
+
 def publishing() -> None:
     """Say that from here on files are put in place, so that a signal does not say that nothing was published."""
     global _publishing
@@ -80,6 +92,10 @@ def run(stage: str, main: Callable[[], None]) -> None:
         if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
             signal.signal(number, _terminate)
     sys.excepthook = _report
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # which the system writes to, whatever the main thread does
+    threading.Thread(target=_see_to_the_end, args=(read,), name="signals", daemon=True).start()
     try:
         main()
     except PipelineError as error:
@@ -169,11 +185,29 @@ def _terminate(number: int, _: object) -> None:
     _stopped = number
     for other in SIGNALS:
         signal.signal(other, signal.SIG_IGN)
+    _say_stopped(number)
+    raise SystemExit(128 + number)
+
+
+def _say_stopped(number: int) -> None:
     published = "files were being put in place, dvc repro ends that" if _publishing else "nothing was published"
     # Past Python's buffers: the signal may have come in the middle of a print, which can't be entered twice.
     with suppress(OSError):  # a terminal that is gone, as SIGHUP says
         os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; {published}')}\n".encode())
-    raise SystemExit(128 + number)
+
+
+def _see_to_the_end(signals: int) -> None:
+    """End the process within END seconds after a signal."""
+    number = 0
+    while number not in SIGNALS:
+        number = os.read(signals, 1)[0]
+    for wait, actions in ((BREAK_OFF, list(_when_stopped)), (END - BREAK_OFF, [])):
+        time.sleep(wait)  # for the process to end, of which nobody would tell this thread
+        for action in actions:
+            action()
+    if _stopped is None:
+        _say_stopped(number)
+    os._exit(128 + number)
 
 
 def _save_time(stage: str, seconds: float) -> None:

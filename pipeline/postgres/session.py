@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager, suppress
@@ -13,6 +14,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.sql import SQL, Identifier
 
 from pipeline.postgres.explain import When, explain
+from pipeline.postgres.stalled import hang_up, watch
 from pipeline.postgres.statements import fetch
 from pipeline.postgres.target import Relation, Target
 
@@ -51,6 +53,9 @@ NOT_LOCKABLE = ("42809", "42P01", "3F000")
 
 # Seconds between attempts to stop what still runs after a failure or a signal.
 CANCEL_EVERY = 0.05
+# Seconds until the connections are shut down instead.
+CANCEL_FOR = 2.0
+CANCEL = "cancel"
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -66,6 +71,8 @@ def connect(target: Target, join: str | None = None) -> Connection:
     try:
         # psycopg2 has to know the encoding, too, because it decodes names and messages.
         connection: Connection = psycopg2.connect(target.dsn, client_encoding="utf8")
+        limit = target.settings.stall_timeout
+        watch(connection, max(limit, target.settings.lock_timeout) if limit else 0)
         try:
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
             with connection.cursor() as cursor:
@@ -129,6 +136,11 @@ def read_none(connection: Connection, relations: Sequence[Relation]) -> None:
     for relation in relations:
         columns = SQL(", ").join(map(Identifier, relation.table.names))
         fetch(connection, SQL("SELECT {} FROM {} LIMIT 0").format(columns, relation.identifier))
+
+
+def _cancel(connection: Connection) -> None:
+    with suppress(psycopg2.Error):
+        connection.cancel()
 
 
 class SharedSnapshot:
@@ -195,11 +207,17 @@ class SharedSnapshot:
         """Stop what still runs, after a failure or a signal, and close all connections."""
         for future in self._futures:
             future.cancel()
-        # Again until they have ended: a cancel that arrives between two statements cancels nothing.
+        # Again until they have ended: a cancel that arrives between two statements cancels nothing. In threads, for a
+        # cancel is a connection of its own, which may hang; then the connections themselves are shut down.
+        until = time.monotonic() + CANCEL_FOR
         while wait(self._futures, timeout=CANCEL_EVERY).not_done:
-            for connection in list(self._connections):
-                with suppress(psycopg2.Error):
-                    connection.cancel()
+            connections = (*self._connections, *self._holders)
+            if time.monotonic() > until:
+                for connection in connections:
+                    hang_up(connection)
+            elif not any(thread.name == CANCEL for thread in threading.enumerate()):
+                for connection in connections:
+                    threading.Thread(target=_cancel, args=(connection,), name=CANCEL, daemon=True).start()
         self._alone.shutdown()
         for connection in (*self._connections, *self._holders):
             connection.close()
