@@ -15,6 +15,8 @@ SKEW ?= 0
 RUNS ?= 5
 KILLS ?= 100
 TIMES ?= 3
+# What a night commits, and nothing else that somebody has staged.
+SNAPSHOT := params.yaml watermark.yaml dvc.lock data/reports
 
 help: ## print the targets
 	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}' | \
@@ -50,8 +52,8 @@ refresh: $(BIN)/.ready ## pin what the source holds in watermark.yaml (UNTIL=DAT
 night: $(BIN)/.ready ## refresh, repro, commit and push, for cron
 	@$(MAKE) --no-print-directory refresh
 	@$(MAKE) --no-print-directory repro
-	@git add params.yaml watermark.yaml dvc.lock data/reports
-	@git diff --cached --quiet || git commit --quiet -m "Snapshot"
+	@git add $(SNAPSHOT)
+	@git diff --cached --quiet -- $(SNAPSHOT) || git commit --quiet -m "Snapshot" -- $(SNAPSHOT)
 	@$(RUN) dvc push $$(test "$$(git rev-list --count @{push}.. 2> /dev/null || echo 2)" -le 1 || echo --all-commits)
 	@git push --quiet
 

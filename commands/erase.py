@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.core.errors import DataError, ParamsError, PipelineError
 from pipeline.core.lock import outs
@@ -29,10 +30,11 @@ def key_of(md5: str) -> str:
 
 def holders(
     locks: Mapping[str, tuple[str, str]], found: Mapping[str, Holder], places: list[store.Place]
-) -> tuple[dict[str, list[str]], int]:
+) -> tuple[dict[str, list[str]], int, set[str]]:
     """For each version, a name and its dvc.lock, that holds the user the paths of its files that do.
 
-    Also how many more versions there are whose lists of files are in none of the places.
+    Also how many more versions there are whose lists of files are in none of the places, and the keys of all files of
+    all versions.
     """
     objects = [(place, place.objects()) for place in places]
     lists: dict[tuple[str, str], dict[str, str] | None] = {}
@@ -47,10 +49,29 @@ def holders(
             versions[name] = paths
         elif any(lists[out] is None for out in outs(lock).items()):
             unlisted += 1
-    return versions, unlisted
+    md5s = {md5 for (_, own), listed in lists.items() for md5 in (own, *(listed or {}).values())}
+    return versions, unlisted, {key_of(md5) for md5 in md5s}
 
 
-def erase(paths: Paths, user: str, yes: bool, local_only: bool) -> None:
+def of_no_version(user: str, keys: Collection[str]) -> DataError:
+    return DataError(
+        f"{count(len(keys), 'file')} that hold {user} belong to no version that Git knows: {say(sorted(keys))}",
+        where="the cache or a remote, which another project may use as well",
+        expected="files of this project's versions; the others were not deleted, and all else was",
+        next_step="where nobody else uses this cache and these remotes, the same command with --also-unknown",
+    )
+
+
+class Options(NamedTuple):
+    """What the command line asks for."""
+
+    yes: bool = False
+    local_only: bool = False
+    also_unknown: bool = False
+
+
+def erase(paths: Paths, user: str, options: Options) -> None:
+    yes, local_only = options.yes, options.local_only
     if not re.fullmatch(CUID, user):
         raise ParamsError(
             f"{user!r} is no user id",
@@ -59,7 +80,7 @@ def erase(paths: Paths, user: str, yes: bool, local_only: bool) -> None:
             next_step="python -m commands.erase USER_ID",
         )
     current = paths.dvc_lock.read_text(encoding="utf-8")
-    with store.project() as repo:
+    with store.project(alone=yes) as repo:
         places = [store.cache(repo)]
         if not local_only:
             if not repo.config["remote"]:
@@ -68,7 +89,10 @@ def erase(paths: Paths, user: str, yes: bool, local_only: bool) -> None:
         names = spellings(user)
         searched = search(places, names)
         _report_places(searched, places, user)
-        files = _report_versions(searched, places, user, current)
+        files, unknown = _report_versions(searched, places, user, current)
+        unfinished = [(place, *upload) for place in places for upload in place.unfinished()]
+        for place, key, _ in unfinished:
+            print(f"erase: an unfinished upload of {key} to the {place.name} may hold anything")
         here = in_workspace(paths, names)
         scratch = [file for file in here if is_scratch(paths, file)]
         problem = still_held(user, files + [str(file) for file in here if file not in scratch])
@@ -77,7 +101,13 @@ def erase(paths: Paths, user: str, yes: bool, local_only: bool) -> None:
             return
         if problem:
             raise problem
-        _delete(searched, places, scratch)
+        spared = set() if options.also_unknown else unknown
+        _delete(searched, places, scratch, spared)
+        for place, key, upload in unfinished:
+            place.abort(key, upload)
+            print(f"erase: aborted the upload of {key}")
+        if spared:
+            raise of_no_version(user, spared)
         prove(paths, places, user, names)
     named_in_git(user)
 
@@ -93,10 +123,16 @@ def _report_places(searched: Search, places: Sequence[store.Place], user: str) -
         print(f"erase: notice: {count(len(searched.damaged), 'damaged file')}, not searched: {say(searched.damaged)}")
 
 
-def _report_versions(searched: Search, places: list[store.Place], user: str, current: str) -> list[str]:
-    """Print which versions hold the user; give the paths of those files that the current snapshot still needs."""
+def _report_versions(
+    searched: Search, places: list[store.Place], user: str, current: str
+) -> tuple[list[str], set[str]]:
+    """Print which versions hold the user.
+
+    Gives the paths of those files that the current snapshot still needs, and the keys of those that no version has.
+    """
     history = store.history()
-    versions, unlisted = holders({**history, "now": ("", current)}, searched.found, places)
+    versions, unlisted, known = holders({**history, "now": ("", current)}, searched.found, places)
+    unknown = {key for key in searched.found if key.startswith("/files/") and key not in known}
     now = versions.pop("now", [])
     for commit, files in versions.items():
         print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(files)}")
@@ -105,7 +141,9 @@ def _report_versions(searched: Search, places: list[store.Place], user: str, cur
     rows = sum(holder.rows for holder in searched.found.values())
     in_all = f"{count(len(searched.found), 'file')} with {count(rows, 'row')} in {count(len(versions), 'version')}"
     print(f"erase: {in_all}")
-    return now
+    if unknown:
+        print(f"erase: {count(len(unknown), 'file')} of these of no version that Git knows: {say(sorted(unknown))}")
+    return now, unknown
 
 
 def _report_dry_run(problem: DataError | None, searched: Search, arguments: str) -> None:
@@ -117,13 +155,13 @@ def _report_dry_run(problem: DataError | None, searched: Search, arguments: str)
         print("erase: dry run; no file holds this user")
 
 
-def _delete(searched: Search, places: Sequence[store.Place], scratch: Sequence[Path]) -> None:
+def _delete(searched: Search, places: Sequence[store.Place], scratch: Sequence[Path], spared: Collection[str]) -> None:
     if searched.found:
         print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
     for file in scratch:
         file.unlink()
         print(f"erase: deleted {file}, which named the id")
-    for holder in searched.found.values():
+    for holder in (holder for key, holder in searched.found.items() if key not in spared):
         for place in places:
             if place.name in holder.places:
                 place.delete(holder.places[place.name])
@@ -215,10 +253,13 @@ def main() -> None:
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is changed")
     parser.add_argument("--dry-run", action="store_true", help="only search, which is the default")
     parser.add_argument("--local-only", action="store_true", help="only the cache of this machine, no remote")
+    parser.add_argument(
+        "--also-unknown", action="store_true", help="delete files of no version that Git knows here, too"
+    )
     args = parser.parse_args()
     if args.yes and args.dry_run:
         parser.error("--yes and --dry-run contradict each other")
-    erase(project(), args.user, args.yes, args.local_only)
+    erase(project(), args.user, Options(args.yes, args.local_only, args.also_unknown))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from pipeline.checks.declared import check_declared
 from pipeline.core import watermark
@@ -15,6 +16,7 @@ from schemas.tables import TABLES
 def preflight(paths: Paths) -> None:
     """Raise ParamsError or PinError that says what can't be meant."""
     mend_lock(paths)
+    mend_rwlock(paths)
     params = load_params(paths.params)
     check_declared(TABLES)
     pinned = watermark.load(paths.watermark)
@@ -27,6 +29,17 @@ def mend_lock(paths: Paths) -> None:
     if paths.dvc_lock.exists() and not paths.dvc_lock.read_bytes().strip():
         paths.dvc_lock.unlink()
         print(f"params: notice: {paths.dvc_lock} was empty, as a killed run may leave it; this run makes it again")
+
+
+def mend_rwlock(paths: Paths) -> None:
+    """Remove .dvc/tmp/rwlock where it is no JSON, as kill -9 of DVC leaves it; every later run would end with it."""
+    try:
+        json.loads(paths.rwlock.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        paths.rwlock.unlink()
+        print(f"params: notice: {paths.rwlock} was cut off, as a killed run may leave it; DVC makes it again")
 
 
 def main() -> None:

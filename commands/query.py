@@ -27,7 +27,7 @@ from pipeline.checks.published import check_export
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import run
-from pipeline.core.progress import count
+from pipeline.core.progress import count, printable
 from pipeline.files.sql import literal
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -176,7 +176,7 @@ def records(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> 
 def cell(value: str | None) -> str:
     """A value on one line. Control characters are named, because a terminal would obey them."""
     text = "NULL" if value is None else " ".join(value.split())
-    return re.sub("[\x00-\x1f\x7f-\x9f]", lambda match: repr(match[0])[1:-1], text)
+    return printable(text)
 
 
 def write(connection: duckdb.DuckDBPyConnection, title: str, sql: str, to: Destination) -> int:

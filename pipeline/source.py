@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline.core.params import Source
+from pipeline.core.progress import printable
 from pipeline.postgres.target import Relation, Target, dsn, secrets
 from pipeline.postgres.url import database_url, parse_url
 from schemas.table import Table
@@ -24,7 +25,7 @@ def connect(settings: Source, tables: Sequence[Table]) -> Iterator[Target]:
         arguments, schema = parse_url(text, settings.application_name)
         host, port = arguments.get("host", "the local socket"), arguments.get("port", 5432)
         user = arguments.get("user")
-        name = f"database {arguments.get('dbname', user)} on {host}:{port} as {user}"
+        name = printable(f"database {arguments.get('dbname', user)} on {host}:{port} as {user}")
         yield Target(dsn(arguments), _relations(schema, tables), name, False, secrets(arguments), settings)
 
 

@@ -26,9 +26,10 @@ from pipeline.core.progress import count
 from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
-from pipeline.files.layout import pattern, replacing, sha256, write_report
+from pipeline.files.layout import pattern, read_report, replacing, sha256, write_report
 from pipeline.files.manifest import File
-from pipeline.files.sql import literal, parquet, quoted
+from pipeline.files.pseudonyms import FACT
+from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.files.verified import Verified
 from schemas.table import Table
 from schemas.tables import TABLES
@@ -53,11 +54,13 @@ def load(paths: Paths, params: Params) -> None:
     reports, folders = [paths.extract_report, paths.quality_report], [paths.raw, paths.quarantine, paths.export]
     inputs = Inputs(paths, params, lambda p: (p.load, p.export), reports, folders)
     asked = made_from.loaded(params)
+    made = read_report(paths.quality_report, "made_from")["made_from"]
+    keys = {entry["table"]: entry["pseudonyms"] for entry in made}
     raw, exported = (manifest.read(report, TABLES) for report in (paths.extract_report, paths.quality_report))
     manifest.check(paths.extract_report, paths.raw, raw)
     manifest.check(paths.quality_report, paths.export, exported)
     with replacing(paths.database) as new:
-        build(new, paths, strategy)
+        build(new, paths, strategy, keys)
         results = {}
         for table in TABLES:
             # Pseudonyms are not to be compared with the ids they stand for.
@@ -88,7 +91,7 @@ def load(paths: Paths, params: Params) -> None:
     print(f"load: {paths.database} ({strategy}), {said}{more}")
 
 
-def build(database: Path, paths: Paths, strategy: str) -> None:
+def build(database: Path, paths: Paths, strategy: str, keys: Mapping[str, str]) -> None:
     """Make the database file. A view names the files by the path given, relative to where it will be queried.
 
     Raises PipelineError when DuckDB can't hold a file there, whatever its name.
@@ -101,7 +104,9 @@ def build(database: Path, paths: Paths, strategy: str) -> None:
             expected="a path without these characters",
             next_step="rename the folder, then dvc repro",
         )
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": str(database.parent)}) as connection:
+
+    def make(connection: duckdb.DuckDBPyConnection) -> None:
+        database.unlink(missing_ok=True)  # of an attempt with less memory
         # A fixed name, because the file's bytes hold it.
         connection.execute(f"ATTACH {literal(str(database))} AS analytics (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE analytics")
@@ -116,10 +121,13 @@ def build(database: Path, paths: Paths, strategy: str) -> None:
             # A few files at a time, each group in a transaction of its own: what is not yet committed stays small.
             for files in groups(sorted(folder.glob("*/*.parquet"))):
                 connection.execute(f"INSERT INTO {name} SELECT {columns} FROM {parquet(files)}")
+            connection.execute(f"COMMENT ON TABLE {name} IS {literal(f'{FACT}: {keys[table.name]}')}")
             for index, on in table.indexes:
                 connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
+
+    with_memory(MEMORY_LIMIT, make, {"temp_directory": str(database.parent)})
 
 
 def groups(files: list[Path]) -> Iterator[list[Path]]:

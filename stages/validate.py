@@ -28,7 +28,7 @@ from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
 from pipeline.files.layout import day_path, replacing_files, sha256, write_report
 from pipeline.files.manifest import File
-from pipeline.files.sql import parquet, quoted
+from pipeline.files.sql import parquet, quoted, with_memory
 from pipeline.files.verified import Verified
 from schemas.rules import Settings
 from schemas.table import Table
@@ -146,20 +146,15 @@ def duplicates(
     The other days than `new` were found to have no value twice among them. DuckDB groups within a fixed memory and
     spills the rest into the folder `spill`.
     """
-    found: dict[str, list[object]] = {}
     if not new:
-        return found
-    config: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": DUPLICATES_MEMORY,
-        "threads": DUPLICATES_THREADS,
-        "temp_directory": str(spill),
-    }
+        return {}
 
     def values(column: str, of: Collection[date]) -> str:
         files = parquet(day_path(folder, day) for day in sorted(of))
         return f"(SELECT {column} FROM {files} WHERE {column} IS NOT NULL)"
 
-    with duckdb.connect(config=config) as connection:
+    def search(connection: duckdb.DuckDBPyConnection) -> dict[str, list[object]]:
+        found: dict[str, list[object]] = {}
         for name in table.unique:
             column = quoted(name)
             among = f"WHERE {column} IN {values(column, new)}" if len(new) < len(days) else ""
@@ -167,7 +162,9 @@ def duplicates(
                 f"SELECT {column} FROM {values(column, days)} {among} GROUP BY 1 HAVING count(*) > 1"
             )
             found[name] = [row[0] for row in twice.fetchall()]
-    return found
+        return found
+
+    return with_memory(DUPLICATES_MEMORY, search, {"threads": DUPLICATES_THREADS, "temp_directory": str(spill)})
 
 
 if __name__ == "__main__":

@@ -129,3 +129,21 @@ def test_a_nullable_column_and_a_renamed_enum_value_are_notices(
     assert "userId: may be NULL in the database" in said
     assert "engagementLevel: values that only the database knows: SMALL" in said
     assert "engagementLevel: values that only the contract knows: LOW" in said
+
+
+def test_names_from_the_database_do_not_reach_the_terminal_as_they_are(
+    db: Database, extracted: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = "x\nrefresh: nothing moved; all is well\x1b[2J\x07"
+    db.run('ALTER TYPE "EventType" ADD VALUE %s', [forged])
+    db.run(f'ALTER TABLE behavioral_events ADD COLUMN "{forged}" int')
+    damage(extracted)
+    extracted.extract()
+    said = capsys.readouterr()
+    assert not any(line.startswith("refresh: nothing moved") for line in (said.out + said.err).splitlines())
+    assert "\x1b" not in said.out + said.err
+    assert r"x\nrefresh: nothing moved; all is well\x1b[2J\x07" in said.err
+    db.run(f'ALTER TABLE behavioral_events RENAME "timeOfDay" TO "{forged}2"')
+    with pytest.raises(ContractError) as refused:
+        extracted.refresh()
+    assert "\x1b" not in str(refused.value)

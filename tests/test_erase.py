@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -139,3 +141,115 @@ def test_only_a_cuid_can_be_erased(own: Clone, user: str) -> None:
     assert done.returncode == 2
     assert "is no user id" in done.stderr
     assert not (own.path / "pwned").exists()
+
+
+def with_user(own: Clone, db: Database) -> None:
+    """A version that holds USER_B, and one after it that does not."""
+    db.insert(event(userId=USER_B, timestamp="2025-10-26 09:00:00"))
+    night(own, UNTIL, "with the user")
+    db.run('DELETE FROM behavioral_events WHERE "userId" = %s', [USER_B])
+    night(own, UNTIL, "without the user")
+
+
+def erase(clone: Clone, *more: str, ok: bool = True) -> str:
+    done = clone.run("python", "-m", "commands.erase", USER_B, "--yes", *more, ok=ok)
+    return done.stdout + done.stderr
+
+
+def cached(clone: Clone, user: str) -> list[Path]:
+    """The objects of the cache that hold a user."""
+    found = subprocess.run(
+        ["grep", "-rl", user, clone.path / ".dvc/cache"], capture_output=True, text=True, check=False
+    )
+    return [Path(line) for line in found.stdout.splitlines()]
+
+
+def test_a_damaged_copy_does_not_vouch_for_the_others(own: Clone, db: Database, s3: S3, bucket: str) -> None:
+    """Emptied by a power failure, or with other bytes: the copy in the remote is read."""
+    with_remote(own, s3, bucket)
+    with_user(own, db)
+    own.run("dvc", "push", "--all-commits")
+    holding = cached(own, USER_B)
+    assert len(holding) == 2
+    other = next(file for file in (own.path / ".dvc/cache/files").rglob("*") if file.is_file() and file not in holding)
+    for file, content in zip(holding, (b"", other.read_bytes()), strict=True):
+        file.chmod(0o644)
+        file.write_bytes(content)
+    assert "2 files with 2 rows" in erase(own)
+    assert not any(file.exists() for file in holding)
+
+
+def test_erase_waits_for_nobody_and_works_beside_nobody(own: Clone, db: Database) -> None:
+    with_user(own, db)
+    shutil.rmtree(own.path / "data/raw")
+    with closing(db.connect()) as blocker, blocker.cursor() as cursor:
+        blocker.autocommit = False
+        cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
+        running = subprocess.Popen(["dvc", "repro"], cwd=own.path, env=own.env, stdout=subprocess.DEVNULL)
+        db.wait_for_lock()
+        said = erase(own, "--local-only", ok=False)
+        assert "another command of DVC works in this project" in said
+        assert cached(own, USER_B)
+    running.wait(60)
+    assert "proof:" in erase(own, "--local-only")
+
+
+def test_files_of_no_version_are_spared(own: Clone, db: Database) -> None:
+    """As those of another project that uses the same cache."""
+    db.insert(event(userId=USER_B, timestamp="2025-10-26 09:00:00"))
+    own.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
+    own.run("dvc", "repro")  # and no commit
+    db.run('DELETE FROM behavioral_events WHERE "userId" = %s', [USER_B])
+    own.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
+    own.run("dvc", "repro")
+    holding = cached(own, USER_B)
+    said = erase(own, "--local-only", ok=False)
+    assert "belong to no version that Git knows" in said
+    assert cached(own, USER_B) == holding
+    assert "proof:" in erase(own, "--local-only", "--also-unknown")
+    assert cached(own, USER_B) == []
+
+
+def test_after_a_kill_of_extract(own: Clone, db: Database) -> None:
+    """Its folder beside data/raw holds rows of the user, and is of no version."""
+    with_user(own, db)
+    left = own.path / "data/.raw.killed/behavioral_events/event_date=2025-10-26/part-0.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(cached(own, USER_B)[0].read_bytes())
+    assert "proof:" in erase(own, "--local-only")
+    assert not left.exists()
+
+
+def test_a_project_in_a_subfolder_of_a_repository(own: Clone, db: Database) -> None:
+    with_user(own, db)
+    inner = own.path.with_name("outer") / "inner"
+    inner.parent.mkdir()
+    own.path.rename(inner)
+    (inner / ".git").rename(inner.parent / ".git")
+    clone = Clone(inner, own.env)
+    clone.run("git", "add", "-A", "..")
+    clone.run("git", "commit", "-qm", "moved")
+    assert "proof:" in erase(clone, "--local-only", "--also-unknown")
+    inner.parent.rename(own.path.with_name("used"))
+
+
+def test_tables_under_another_key_are_counted(own: Clone, db: Database) -> None:
+    own.change(("pseudonymize: false", "pseudonymize: true"), ("strategy: view", "strategy: table"))
+    own.run("dvc", "repro", PSEUDONYM_KEY="a" * 40)
+    own.commit("tables with pseudonyms")
+    said = own.run("python", "-m", "commands.erase", USER_C, "--yes", "--local-only", PSEUDONYM_KEY="b" * 40).stdout
+    files = len(list(own.path.glob("data/export/*/*/*.parquet")))
+    assert f"but {files + 1} files with pseudonyms of other keys" in said
+
+
+def test_an_unfinished_upload_is_aborted(own: Clone, db: Database, s3: S3, bucket: str) -> None:
+    with_remote(own, s3, bucket)
+    with_user(own, db)
+    own.run("dvc", "push", "--all-commits")
+    s3fs = f"import os, s3fs; call = s3fs.S3FileSystem(endpoint_url=os.environ['URL']).call_s3; bucket = '{bucket}'; "
+    key = "events/files/md5/aa/large"
+    own.run("python", "-c", f"{s3fs} call('create_multipart_upload', Bucket=bucket, Key='{key}')", URL=s3.url)
+    assert f"aborted the upload of {key}" in erase(own)
+    look = f"{s3fs} print(call('list_multipart_uploads', Bucket=bucket).get('Uploads'))"
+    left = own.run("python", "-c", look, URL=s3.url)
+    assert left.stdout.strip() in ("None", "[]")

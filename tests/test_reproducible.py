@@ -147,6 +147,15 @@ def test_an_empty_dvc_lock_as_kill_may_leave_it_is_made_again(clone: Clone) -> N
     assert clone.run("git", "status", "--porcelain").stdout == ""
 
 
+@pytest.mark.parametrize("left", ["", '{"/a/file": {"read'], ids=["empty", "cut off"])
+def test_a_rwlock_as_kill_may_leave_it_is_mended(clone: Clone, left: str) -> None:
+    (clone.path / ".dvc/tmp/rwlock").write_text(left)
+    clone.change(("days: 90", "days: 3"))
+    assert clone.run("dvc", "repro", ok=False).returncode != 0
+    assert "was cut off" in clone.run("python", "-m", "commands.preflight").stdout
+    clone.run("dvc", "repro")
+
+
 def test_two_runs_of_dvc_at_once(clone: Clone) -> None:
     """One of them does the work; the other waits or says who is at it. Then everything is up to date."""
     clone.change(("days: 90", "days: 40"))

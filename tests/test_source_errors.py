@@ -76,13 +76,14 @@ def test_a_data_folder_that_can_not_be_written(extracted: Project) -> None:
     assert "next:" in done.stderr
 
 
-def test_the_role_of_the_page_can_do_the_job_and_write_nothing(
-    db: Database, project: Project, monkeypatch: pytest.MonkeyPatch, server: dict[str, str]
+@pytest.mark.parametrize("which", [0, 1], ids=["the table", "its columns"])
+def test_the_roles_of_the_page_can_do_the_job_and_write_nothing(
+    db: Database, project: Project, monkeypatch: pytest.MonkeyPatch, server: dict[str, str], which: int
 ) -> None:
     db.insert(event(), event(userId=USER_B))
     name = f"reader_{db.name}"
-    (role,) = blocks("your-database", language="sql")
-    db.run(fill_in(role.text, {"reader": name}))
+    role = blocks("your-database", language="sql")[which]
+    db.run(fill_in(role.text, {"columns_reader" if which else "reader": name}))
     monkeypatch.setenv("DATABASE_URL", db.url(user=name))
     project.all()
     assert len(rows_of_parquet(project.raw)) == 2

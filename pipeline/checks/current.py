@@ -6,7 +6,6 @@ stands in dvc.lock, and `dvc repro` has nothing to do: only what a report was ma
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.progress import count
 from pipeline.files import manifest
+from pipeline.files.layout import md5 as md5_of
 from pipeline.files.layout import quarantined_rows, read_report
 from pipeline.files.manifest import Files
 from schemas.tables import TABLES
@@ -129,7 +129,7 @@ def other_report(paths: Paths, report: Path) -> Iterator[str]:
     """Whether dvc.lock has another report: the run of the stage did not end, or Git brought another version."""
     known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
     md5 = known.get(str(report.relative_to(paths.root)))
-    if md5 is not None and md5 != _md5(report):
+    if md5 is not None and md5 != md5_of(report):
         yield f"its last run did not end, or Git brought another version: {report} is not the one of dvc.lock"
 
 
@@ -137,15 +137,10 @@ def check_database(paths: Paths) -> None:
     """Raise DataError unless data/analytics.duckdb is the one of dvc.lock: Git brings the reports and not the data."""
     known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
     md5 = known.get(str(paths.database.relative_to(paths.root)))
-    if md5 is not None and md5 != _md5(paths.database):
+    if md5 is not None and md5 != md5_of(paths.database):
         raise DataError(
             f"{paths.database} is of another version than dvc.lock",
             where=str(paths.database),
             expected="the database that belongs to the reports",
             next_step="dvc checkout (dvc pull, where it never was), or dvc repro",
         )
-
-
-def _md5(file: Path) -> str:
-    with open(file, "rb") as opened:
-        return hashlib.file_digest(opened, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

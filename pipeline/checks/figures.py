@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from pipeline.files.sql import listed, parquet, quoted
+from pipeline.files.sql import listed, parquet, quoted, with_memory
 from schemas.table import Table
 
 # With more, a stage takes more memory and is not faster.
@@ -18,12 +18,15 @@ THREADS = 2
 
 def figures(tables: Sequence[tuple[Table, Sequence[Path]]]) -> dict[str, Any]:
     """The figures of quality.json: headlines over all tables, then a list of tables, of values and of NULLs."""
-    with duckdb.connect(config={"memory_limit": "128MB", "threads": THREADS}) as connection:
-        connection.execute("SET parquet_metadata_cache = true")  # else every query reads all footers again
-        each = [_table(connection, table, files) for table, files in tables]
-        values = [entry for table, files in tables for entry in _values(connection, table, files)]
-        nulls = [entry for table, files in tables for entry in _nulls(connection, table, files)]
-        users = _users(connection, tables)
+    return with_memory("128MB", lambda connection: _figures(connection, tables), {"threads": THREADS})
+
+
+def _figures(connection: duckdb.DuckDBPyConnection, tables: Sequence[tuple[Table, Sequence[Path]]]) -> dict[str, Any]:
+    connection.execute("SET parquet_metadata_cache = true")  # else every query reads all footers again
+    each = [_table(connection, table, files) for table, files in tables]
+    values = [entry for table, files in tables for entry in _values(connection, table, files)]
+    nulls = [entry for table, files in tables for entry in _nulls(connection, table, files)]
+    users = _users(connection, tables)
     return {
         "rows": sum(entry["rows"] for entry in each),
         "users": users,

@@ -6,15 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
-import duckdb
-
 from pipeline.core import digest
 from pipeline.core.digest import EMPTY, Pin
 from pipeline.core.errors import PinError
 from pipeline.core.progress import count
 from pipeline.files.layout import day_path
 from pipeline.files.manifest import File
-from pipeline.files.sql import parquet
+from pipeline.files.sql import parquet, with_memory
 from schemas.table import Column, Table
 
 # Days that a message names before the rest is only counted.
@@ -30,12 +28,12 @@ def pins_of(table: Table, files: Collection[Path]) -> dict[Path, Pin]:
         return column.type.in_duckdb.format(column.quoted)
 
     row = digest.row_text(table.columns, value, "strlen({})")
+    statement = (
+        f"SELECT filename, count(*), sum(('0x' || right(md5({row}), 16))::UBIGINT) "
+        f"FROM {parquet(files, ', filename = true')} GROUP BY filename"
+    )
     # One thread: the other is for the checks, which run meanwhile.
-    with duckdb.connect(config={"memory_limit": "96MB", "threads": 1}) as connection:
-        found = connection.execute(
-            f"SELECT filename, count(*), sum(('0x' || right(md5({row}), 16))::UBIGINT) "
-            f"FROM {parquet(files, ', filename = true')} GROUP BY filename"
-        ).fetchall()
+    found = with_memory("96MB", lambda connection: connection.execute(statement).fetchall(), {"threads": 1})
     pins = {Path(name): digest.pin(rows, total) for name, rows, total in found}
     return {file: pins.get(file, EMPTY) for file in files}
 

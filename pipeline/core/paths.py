@@ -90,6 +90,11 @@ class Paths:
         """Where DVC keeps copies of the project for experiments, and what `dvc exp show` remembers of them."""
         return self.root / ".dvc" / "tmp" / "exps"
 
+    @property
+    def rwlock(self) -> Path:
+        """Which files DVC's runs read and write at the moment."""
+        return self.root / ".dvc" / "tmp" / "rwlock"
+
     def verified(self, name: str) -> Path:
         """What `name` verified on this machine before: a cache that may be lost."""
         return self.data / ".verified" / f"{name}.json"

@@ -155,6 +155,12 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
         sys.__excepthook__(kind, error, trace)
 
 
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether Python, Arrow or DuckDB got no memory. DuckDB says so in errors of several kinds."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryException"}) or "could not allocate block" in str(error)
+
+
 def _explain(stage: str, error: Exception) -> PipelineError | None:
     """What the system, Arrow or DuckDB complain about, as a message; None for anything else."""
     library = type(error).__module__.split(".")[0].lstrip("_") in ("pyarrow", "duckdb")
@@ -168,6 +174,13 @@ def _explain(stage: str, error: Exception) -> PipelineError | None:
             where=str(Path.cwd()),
             expected="a readable and writable data/ folder with free space",
             next_step=f"check df -h . and ls -ld data, then dvc repro {stage}; earlier outputs are as they were",
+        )
+    if is_lack_of_memory(error):
+        return PipelineError(
+            f"there is not enough memory: {said or 'Python got none'}",
+            where=str(Path.cwd()),
+            expected="memory for the largest values of a day, several times",
+            next_step="end what else runs, raise ulimit -v, or take a larger machine; then the same command again",
         )
     if library or isinstance(error, OSError):
         return DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
@@ -14,6 +15,14 @@ EVERY = 5.0
 # To the begin of the line, and erase it (ECMA-48, EL). Not tqdm's own way, which waits for a lock: a signal may come
 # while it is held.
 CLEAR_LINE = "\r\x1b[K"
+
+
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """A name from elsewhere with its control characters named: a terminal would obey them, a line end begin a line."""
+    return CONTROL.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class Progress:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import duckdb
 
 from pipeline.files.layout import day_path
-from pipeline.files.sql import literal, parquet, quoted
+from pipeline.files.sql import literal, parquet, quoted, with_memory
 from schemas.table import Table
 
 # Leaves room for the process itself within the 350 MB that a stage may use.
@@ -44,9 +44,8 @@ class Compared(NamedTuple):
 
 def compare_days(task: CompareTask) -> Compared:
     """Count the rows in all places; where they are as many, compare a checksum of their content."""
-    config: dict[str, str | bool | int | float | list[str]]
-    config = {"memory_limit": MEMORY_LIMIT, "temp_directory": str(task.database.parent)}
-    with duckdb.connect(config=config) as connection:
+
+    def compare(connection: duckdb.DuckDBPyConnection) -> Compared:
         connection.execute("SET parquet_metadata_cache = true")  # footers are read more than once
         connection.execute(f"ATTACH {literal(str(task.database))} AS analytics (READ_ONLY)")
         table = f"analytics.{quoted(task.table.name)}"
@@ -60,6 +59,8 @@ def compare_days(task: CompareTask) -> Compared:
             other_content=_other_content(connection, task, parquet(raw), quarantine, table) if task.days else [],
             total=connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0],
         )
+
+    return with_memory(MEMORY_LIMIT, compare, {"temp_directory": str(task.database.parent)})
 
 
 def _window(task: CompareTask) -> str:

@@ -165,11 +165,18 @@ def read_report(path: Path, *keys: str) -> dict[str, Any]:
     """A JSON report; DataError when it is missing, damaged or has not these keys."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is missing",
+            where=str(path),
+            expected="the report of a finished run",
+            next_step="dvc repro (make repro); or git checkout -- data/reports",
+        ) from None
+    except ValueError:
         content = None
     if not isinstance(content, dict) or not set(keys) <= set(content):
         raise DataError(
-            f"{path} is missing or damaged",
+            f"{path} is damaged",
             where=str(path),
             expected="the report of a finished run",
             next_step="dvc repro (make repro); or git checkout -- data/reports",
@@ -186,6 +193,12 @@ def quarantined_rows(file: Path) -> dict[date, tuple[int, ...]]:
     for day, number in zip(*(rows.column(name).to_pylist() for name in rows.column_names), strict=True):
         found.setdefault(day, []).append(number)
     return {day: tuple(numbers) for day, numbers in found.items()}
+
+
+def md5(path: Path) -> str:
+    """What DVC names a file by."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipeline.core.process import is_lack_of_memory
+
+if TYPE_CHECKING:
+    import duckdb
+
+Result = TypeVar("Result")
+
+
+def with_memory(
+    limit: str, work: Callable[[duckdb.DuckDBPyConnection], Result], config: Mapping[str, Any] | None = None
+) -> Result:
+    """What `work` returns on a connection to DuckDB that uses so much memory.
+
+    Where that is too little, as for a value of 100 MB, once more with as much as DuckDB takes of itself. Raises
+    duckdb.OutOfMemoryException when that does not do, either.
+    """
+    import duckdb
+
+    settings = dict(config or {})
+    try:
+        with duckdb.connect(config=settings | {"memory_limit": limit}) as small:
+            return work(small)
+    except duckdb.Error as error:
+        if not is_lack_of_memory(error):
+            raise
+    with duckdb.connect(config=settings) as large:
+        return work(large)
 
 
 def literal(text: str) -> str:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from psycopg2.extensions import connection as Connection
 
 from pipeline.core.errors import ContractError, RowsInvalidError
+from pipeline.core.progress import printable
 from pipeline.postgres.statements import fetch, without_instant
 from pipeline.postgres.target import Relation, Target
 from schemas.table import Column
@@ -77,7 +78,7 @@ def _columns(connection: Connection, target: Target, relation: Relation) -> dict
         )
     )
     if schema not in tables:
-        hint = f"; there is one in schema {', '.join(sorted(tables))}" if tables else ""
+        hint = f"; there is one in schema {', '.join(map(printable, sorted(tables)))}" if tables else ""
         raise ContractError(
             f"there is no table {name} in schema {schema}{hint}",
             where=target.name,
@@ -92,7 +93,7 @@ def _columns(connection: Connection, target: Target, relation: Relation) -> dict
         "WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
         {"oid": tables[schema]},
     )
-    return {column: Found(*rest) for column, *rest in rows}
+    return {printable(column): Found(printable(kind), *rest) for column, kind, *rest in rows}
 
 
 def check_instants(connection: Connection, target: Target, users: Sequence[str]) -> None:
@@ -115,9 +116,8 @@ def label_notices(column: Column, labels: Sequence[str]) -> list[str]:
     gone = [label for label in column.values if label not in labels]
     notices = []
     if unknown:
-        notices.append(
-            f"{column.name}: values that only the database knows: {', '.join(unknown)}; a row with one fails validate"
-        )
+        some = ", ".join(map(printable, unknown))
+        notices.append(f"{column.name}: values that only the database knows: {some}; a row with one fails validate")
     if gone:
         notices.append(f"{column.name}: values that only the contract knows: {', '.join(gone)}")
     return notices

@@ -6,6 +6,7 @@ import re
 from typing import Literal
 
 from pipeline.core.errors import DataError, PipelineError, SourceError, TransientSourceError
+from pipeline.core.progress import printable
 from pipeline.postgres.target import Target
 
 # SQLSTATE: a connection that failed or broke (class 08), a conflict that a new attempt does not have (on a standby
@@ -49,7 +50,7 @@ When = Literal["alone", "joining", "joined"]
 
 def explain(error: BaseException, target: Target, when: When = "alone") -> PipelineError:
     """What PostgreSQL or libpq said, as a message for the user, without secrets."""
-    lines = [line.strip() for line in target.redact(str(error)).splitlines() if line.strip()]
+    lines = [printable(line.strip()) for line in target.redact(str(error)).splitlines() if line.strip()]
     said = "; ".join(lines[:2]) or type(error).__name__
     code = getattr(error, "pgcode", None)
     if code == "42501":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import mmap
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pipeline.core.paths import Paths
 from pipeline.core.progress import Progress
 from pipeline.files import pseudonyms
-from pipeline.files.sql import literal, parquet, quoted
+from pipeline.files.layout import md5 as file_md5
+from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.versions import store
 from schemas.tables import TABLES
 
@@ -28,8 +29,9 @@ def workspace(paths: Paths) -> tuple[Path, ...]:
 
 
 def is_scratch(paths: Paths, file: Path) -> bool:
-    """Whether a file of the workspace is of no version: the last findings, or what dvc exp show remembers."""
-    return file == paths.failures or paths.experiments / "cache" in file.parents
+    """Whether a file of the workspace is of no version: findings, a killed stage's, or what dvc exp show remembers."""
+    staged = paths.data in file.parents and file.relative_to(paths.data).parts[0].startswith(".")
+    return file == paths.failures or staged or paths.experiments / "cache" in file.parents
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,10 @@ def holds(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> 
     if is_parquet:
         rows = _rows(duck, parquet([file]), names)
     elif is_database:
-        duck.execute(f"ATTACH {literal(str(file))} AS held (READ_ONLY)")
-        try:
+        with attached(duck, file):
             tables = duck.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'held'")
             relations = [f"held.{quoted(schema)}.{quoted(name)}" for schema, name in tables.fetchall()]
             rows = sum(_rows(duck, relation, names) for relation in relations)
-        finally:  # or a damaged one would stand in the way of the next
-            duck.execute("DETACH held")
     return rows if rows or plain else None
 
 
@@ -82,19 +81,42 @@ def _rows(duck: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) 
     return found[0] if found else 0
 
 
-def duck() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(config={"memory_limit": "192MB"})
+def look(file: Path, names: Sequence[str]) -> tuple[int | None, bool]:
+    """What `holds` and `under_other_key` say of a file."""
+    return with_memory("192MB", lambda duck: (holds(duck, file, names), under_other_key(duck, file)))
 
 
-def under_other_key(file: Path) -> bool:
-    """Whether a Parquet file has rows with pseudonyms that the key at hand does not make."""
+def is_whole(key: str, file: Path) -> bool:
+    """Whether the bytes of an object are those that it is named by."""
+    parts = key.split("/")[-3:]
+    return parts[0] != "md5" or file_md5(file) == "".join(parts[1:]).removesuffix(".dir")
+
+
+def under_other_key(duck: duckdb.DuckDBPyConnection, file: Path) -> bool:
+    """Whether a file has rows with pseudonyms that the key at hand does not make. Of a database that does not say
+    which key made its tables, nothing else can be said."""
     with open(file, "rb") as opened:
-        if opened.read(4) != b"PAR1":
-            return False
-    metadata = pq.read_metadata(file)
-    made = (metadata.metadata or {}).get(pseudonyms.FACT.encode(), b"none").decode()
+        begin = opened.read(12)
     known = {"none", pseudonyms.fingerprint(pseudonyms.key()) if os.environ.get(pseudonyms.KEY) else "none"}
-    return metadata.num_rows > 0 and made not in known
+    if begin[:4] == b"PAR1":
+        metadata = pq.read_metadata(file)
+        made = (metadata.metadata or {}).get(pseudonyms.FACT.encode(), b"none").decode()
+        return metadata.num_rows > 0 and made not in known
+    if begin[8:] == b"DUCK":
+        with attached(duck, file):
+            tables = duck.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'held'").fetchall()
+        return any((comment or "").removeprefix(f"{pseudonyms.FACT}: ") not in known for (comment,) in tables)
+    return False
+
+
+@contextmanager
+def attached(duck: duckdb.DuckDBPyConnection, file: Path) -> Iterator[None]:
+    """The database in `file` as `held`, for the length of the block: a damaged one is not in the way of the next."""
+    duck.execute(f"ATTACH {literal(str(file))} AS held (READ_ONLY)")
+    try:
+        yield
+    finally:
+        duck.execute("DETACH held")
 
 
 @dataclass(frozen=True)
@@ -119,16 +141,18 @@ def search(places: list[store.Place], names: Sequence[str]) -> Search:
     found, hidden = {}, 0
     damaged: list[str] = []
     by_name = {place.name: place for place in places}
-    with duck() as connection, Progress("erase", "files", len(where)) as progress:
+    with Progress("erase", "files", len(where)) as progress:
         for key, holders in sorted(where.items()):
             for name, file in holders.items():
                 with suppress(duckdb.Error, pa.ArrowException), by_name[name].opened(file) as opened:
-                    rows = holds(connection, opened, names)
-                    hidden += under_other_key(opened)
+                    rows, other = look(opened, names)
                     if rows is not None:
                         found[key] = Holder(rows, holders)
-                    break
-            else:  # where another place has it whole, a damaged one is known by that
+                    # Without the user only if these are the bytes that all places should have under this name.
+                    if is_whole(key, opened):
+                        hidden += other
+                        break
+            else:
                 damaged += holders.values()
             progress.add(1)
     return Search(found, searched, hidden, damaged)
@@ -137,5 +161,4 @@ def search(places: list[store.Place], names: Sequence[str]) -> Search:
 def in_workspace(paths: Paths, names: Sequence[str]) -> list[Path]:
     """Files of the workspace that hold the user."""
     files = [file for folder in workspace(paths) for file in sorted(folder.rglob("*")) if file.is_file()]
-    with duck() as connection:
-        return [file for file in files if holds(connection, file, names) is not None]
+    return [file for file in files if look(file, names)[0] is not None]

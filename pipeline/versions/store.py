@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,6 +15,7 @@ from typing import Any
 
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
+from dvc.lock import LockError
 from dvc.repo import Repo
 
 from pipeline.core.errors import PipelineError
@@ -63,9 +66,27 @@ class Place:
         with explained(self.name):
             self.fs.remove(file)
 
+    def unfinished(self) -> list[tuple[str, str]]:
+        """Uploads to S3 that were broken off in a large file: its name, and what S3 calls the upload.
+
+        Their parts stay until somebody aborts them, and are in no list of files.
+        """
+        if self.fs.protocol != "s3":
+            return []
+        bucket, _, prefix = self.root.partition("/")
+        with explained(self.name):
+            listed = self.fs.fs.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/files/")
+        return [(upload["Key"], upload["UploadId"]) for upload in listed.get("Uploads", [])]
+
+    def abort(self, key: str, upload: str) -> None:
+        bucket = self.root.partition("/")[0]
+        with explained(self.name):
+            self.fs.fs.call_s3("abort_multipart_upload", Bucket=bucket, Key=key, UploadId=upload)
+
 
 @contextmanager
-def project() -> Iterator[Repo]:
+def project(alone: bool = False) -> Iterator[Repo]:
+    """DVC's view of the project in the current folder. `alone`: with DVC's lock, as a run or a push has it."""
     try:
         repo = Repo(".")
     except DvcException as error:
@@ -73,7 +94,43 @@ def project() -> Iterator[Repo]:
             str(error), where=str(Path.cwd()), expected="the project's folder", next_step="cd to the project's folder"
         ) from None
     with repo:
-        yield repo
+        if not alone:
+            yield repo
+            return
+        busy = PipelineError(
+            "another command of DVC works in this project",
+            where=str(Path.cwd()),
+            expected="no run, push or pull meanwhile: it could bring back what is deleted",
+            next_step="the same command again when it has ended",
+        )
+        try:
+            repo.lock.lock()
+        except LockError:
+            raise busy from None
+        try:
+            if stage_runs(repo):
+                raise busy
+            yield repo
+        finally:
+            repo.lock.unlock()
+
+
+def stage_runs(repo: Repo) -> bool:
+    """Whether a stage runs. Meanwhile DVC gives its lock away, and names the stage's files in another."""
+    try:
+        held = json.loads(Path(str(repo.tmp_dir), "rwlock").read_text(encoding="utf-8"))
+        readers = [one for entries in held.get("read", {}).values() for one in entries]
+        return any(_lives(int(one["pid"])) for one in [*held.get("write", {}).values(), *readers])
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return False
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
 
 
 def cache(repo: Repo) -> Place:
@@ -162,5 +219,5 @@ def history() -> dict[str, tuple[str, str]]:
     for line in git("log", "--all", "--reflog", "--full-history", "--format=%H %cs", "--", "dvc.lock").splitlines():
         commit, day = line.split()
         if git("ls-tree", "--name-only", commit, "dvc.lock"):
-            found[commit] = day, git("show", f"{commit}:dvc.lock")
+            found[commit] = day, git("show", f"{commit}:./dvc.lock")  # of this folder, which may be one in a repository
     return found
