@@ -12,12 +12,12 @@ import sys
 
 from pipeline.checks.current import NEXT, differences
 from pipeline.core.errors import PipelineError
-from pipeline.core.lock import outs
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.versions import store
+from pipeline.versions.whole import damaged, wanted
 
 # The code that decides what the pipeline gives.
 CODE = ("pipeline", "schemas", "stages")
@@ -44,21 +44,35 @@ def uncommitted(paths: Paths) -> list[str]:
     return [line[3:] for line in store.git("status", "--porcelain", "--", *files, *CODE).splitlines()]
 
 
-def not_in_remote(paths: Paths) -> tuple[int, list[str]]:
-    """How many files the snapshot of dvc.lock has, and which of them the remote does not hold."""
-    with store.project() as repo:
-        cached = {str(out) for out in repo.index.outs if out.use_cache}
-        remote = store.remote(repo)
-        there = remote.objects()
-        places = [(remote, there)]
-        wanted: dict[str, str] = {}
-        for path, md5 in outs(paths.dvc_lock.read_text(encoding="utf-8")).items():
-            if path in cached:
-                listed = store.expand(path, md5, places)
-                wanted |= listed or {}
-                if md5.endswith(".dir"):  # a list that is damaged is as good as none
-                    wanted[path + "/"] = md5 if listed is not None else ""
-    return len(wanted), [path for path, md5 in wanted.items() if md5 not in there]
+def places_are_whole(paths: Paths) -> tuple[bool, list[str]]:
+    """Whether the remote holds every file of the snapshot, each with its own bytes, and lines that say so."""
+    lock = paths.dvc_lock.read_text(encoding="utf-8")
+    try:
+        with store.project() as repo:
+            cached = {str(out) for out in repo.index.outs if out.use_cache}
+            remote, cache = store.remote(repo), store.cache(repo)
+            there, here = remote.objects(), cache.objects()
+            objects, unlisted = wanted(lock, cached, [(remote, there), (cache, here)])
+            missing = [one.path for one in objects if one.md5 not in there] + [f"{path}/" for path in unlisted]
+            bad = damaged(remote, objects, there, lock)
+            bad_here = damaged(cache, objects, here, lock)
+    except PipelineError as error:
+        return False, [f"remote: {error.what}; next: {error.next_step}"]
+    lines = []
+    if missing:
+        lines.append(
+            f"remote: {count(len(missing), 'file')} not there ({some(missing)}); next: dvc push, where the data is"
+        )
+    for name, found, place in (("remote", bad, there), ("cache", bad_here, here)):
+        if found:
+            listed = some([f"{one.path} as {place[one.md5]}" for one in found])
+            lines.append(f"{name}: {count(len(found), 'file')} damaged ({listed}); next: python -m commands.mend")
+    files = [one for one in objects if not one.md5.endswith(".dir")]
+    return not lines, lines or [f"remote holds all {count(len(files), 'file')}"]
+
+
+def some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def agreement(paths: Paths) -> tuple[bool, str]:
@@ -78,28 +92,15 @@ def agreement(paths: Paths) -> tuple[bool, str]:
     return True, "pipeline and dvc.lock agree"
 
 
-def remote_is_complete(paths: Paths) -> tuple[bool, str]:
-    """Whether the remote holds every file of the snapshot, and a line that says so."""
-    try:
-        files, missing = not_in_remote(paths)
-    except PipelineError as error:
-        return False, f"remote: {error.what}; next: {error.next_step}"
-    if missing:
-        some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        return False, f"remote: {count(len(missing), 'file')} not there ({some}); next: dvc push, where the data is"
-    return True, f"remote holds all {count(files, 'file')}"
-
-
 def check(paths: Paths) -> bool:
     if not paths.dvc_lock.exists():
         print("check: there is no dvc.lock; next: dvc repro, then git commit")
         return False
-    good = True
-    for part in (agreement, remote_is_complete):
-        fine, line = part(paths)
-        print(f"check: {line}")
-        good = good and fine
-    return good
+    agrees, line = agreement(paths)
+    whole, lines = places_are_whole(paths)
+    for said in (line, *lines):
+        print(f"check: {said}")
+    return agrees and whole
 
 
 def main() -> None:

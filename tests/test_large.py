@@ -11,7 +11,6 @@ from tests.helpers import Database, Project, read_report
     ("bodies", "megabytes", "strategy"),
     [
         pytest.param(1, 120, "view", id="one of 120 MB"),
-        pytest.param(6, 55, "view", id="six of 55 MB on a day"),
         pytest.param(4, 40, "table", id="four of 40 MB in a table"),
     ],
 )

@@ -156,7 +156,8 @@ def _other_file(report: Path, folder: Path, day: date, listed: Collection[date],
         f"dvc checkout --force {root} (dvc pull, where it never was) or dvc repro {_stage(report)}; then dvc repro"
     )
     if fault == "altered":  # dvc checkout alone takes a file of the same size and time for the same file
-        next_step = f"rm {day_path(folder, day)} && dvc checkout {root}, or dvc repro --force"
+        file = day_path(folder, day)
+        next_step = f"python -m commands.mend; rm -f {file} && dvc checkout {root}, or dvc repro --force"
     return _other(report, folder, f"the file of {day} is {fault}{some}", next_step)
 
 

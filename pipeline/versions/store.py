@@ -19,6 +19,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 
 from pipeline.core.errors import PipelineError
+from pipeline.files.layout import md5
 
 # What DVC writes below a cache or remote: objects, and the cache of runs. Anything else there is not ours.
 FOLDERS = ("files", "runs")
@@ -65,6 +66,19 @@ class Place:
     def delete(self, file: str) -> None:
         with explained(self.name):
             self.fs.remove(file)
+
+    def put(self, file: Path, to: str) -> None:
+        with explained(self.name):
+            self.fs.put_file(str(file), to)
+
+    def told(self) -> dict[str, tuple[int, str]]:
+        """What the store says of each file without its being read: its size, and its MD5 where it has that."""
+        if self.fs.protocol != "s3":
+            return {file: (Path(file).stat().st_size, md5(Path(file))) for file in self.files()}
+        with explained(self.name):
+            self.fs.fs.invalidate_cache()
+            listed = self.fs.fs.find(self.fs.join(self.root, "files"), detail=True)
+        return {file: (int(known["size"]), str(known.get("ETag", "")).strip('"')) for file, known in listed.items()}
 
     def unfinished(self) -> list[tuple[str, str]]:
         """Uploads to S3 that were broken off in a large file: its name, and what S3 calls the upload.

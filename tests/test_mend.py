@@ -1,0 +1,145 @@
+"""Damaged objects in the cache and in the remote: found, named, and mended by what the message says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.fix_remote import S3, bytes_of, copy_of, with_remote
+from tests.helpers import Clone
+
+pytestmark = pytest.mark.xdist_group("remote")
+
+FILE = "data/export/behavioral_events/event_date=2025-10-26/part-0.parquet"
+
+
+def object_of(clone: Clone, path: str) -> Path:
+    """The object in the cache of a file of the workspace."""
+    content = (clone.path / path).read_bytes()
+    objects = (clone.path / ".dvc/cache/files").rglob("*")
+    return next(file for file in objects if file.is_file() and file.read_bytes() == content)
+
+
+def flip(file: Path) -> None:
+    """As chmod +w and an editor: the same file, another byte."""
+    file.chmod(0o644)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    with open(file, "r+b") as opened:
+        opened.write(content)
+
+
+def empty(file: Path) -> None:
+    file.chmod(0o644)
+    file.write_bytes(b"")
+
+
+def zero(file: Path) -> None:
+    """As a file system that lost the content and not the size."""
+    file.chmod(0o644)
+    file.write_bytes(bytes(file.stat().st_size))
+
+
+Damage = Callable[[Path], None]
+
+
+def by_the_disk(damage: Damage) -> Damage:
+    """The file keeps its rights, by which DVC takes it for whole. At one that can be written to it looks."""
+
+    def change(file: Path) -> None:
+        damage(file)
+        file.chmod(0o444)
+
+    return change
+
+
+DAMAGES = [
+    pytest.param(by_the_disk(flip), id="a byte"),
+    pytest.param(by_the_disk(empty), id="emptied"),
+    pytest.param(by_the_disk(zero), id="zeroed"),
+]
+
+
+def link(clone: Clone, kind: str) -> None:
+    clone.run("dvc", "config", "cache.type", kind)
+    clone.run("dvc", "checkout", "--relink")
+
+
+@pytest.mark.parametrize(
+    ("kind", "damage"),
+    [
+        pytest.param("copy", by_the_disk(flip), id="copy, by the disk"),
+        pytest.param("hardlink", by_the_disk(flip), id="hardlink, by the disk"),
+        pytest.param("hardlink", flip, id="hardlink, by chmod +w"),
+        pytest.param("symlink", flip, id="symlink, by chmod +w"),
+    ],
+)
+def test_the_advice_leads_out_where_the_cache_is_damaged(own: Clone, kind: str, damage: Damage) -> None:
+    """No remote: the file is made anew. What is printed is typed."""
+    link(own, kind)
+    before = bytes_of(own)
+    damage(object_of(own, FILE))
+    if kind == "copy":
+        damage(own.path / FILE)
+    said = own.fails("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events")
+    advice = re.search(r"next: +(.*), or (dvc repro --force)", said)
+    assert advice is not None
+    own.run("sh", "-c", f"{advice[1]} || {advice[2]}")
+    own.run("dvc", "repro")
+    own.run("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events")
+    assert bytes_of(own) == before
+    assert "nothing is damaged" in own.run("python", "-m", "commands.mend").stdout
+    assert "up to date" in own.run("dvc", "repro").stdout
+
+
+@pytest.mark.parametrize("damage", DAMAGES[:2])
+def test_a_damaged_file_of_the_cache_is_replaced_from_the_remote(
+    own: Clone, s3: S3, bucket: str, damage: Damage
+) -> None:
+    with_remote(own, s3, bucket)
+    own.run("dvc", "push")
+    cached = object_of(own, FILE)
+    before = cached.read_bytes()
+    damage(cached)
+    said = own.run("python", "-m", "commands.check", ok=False).stdout
+    assert f"cache: 1 file damaged ({FILE} as " in said
+    own.run(*shlex.split(said.rpartition("next: ")[2]))
+    assert cached.read_bytes() == before
+    own.run("python", "-m", "commands.check")
+
+
+@pytest.mark.parametrize("damage", DAMAGES[::2])
+def test_a_damaged_file_that_was_pushed_is_named_and_replaced(own: Clone, s3: S3, bucket: str, damage: Damage) -> None:
+    """DVC pushes what is in the cache, and takes a folder whose list is there for pushed."""
+    with_remote(own, s3, bucket)
+    cached = object_of(own, FILE)
+    damage(cached)
+    own.run("dvc", "push")
+    said = own.run("python", "-m", "commands.check", ok=False).stdout
+    assert f"remote: 1 file damaged ({FILE} as " in said
+    own.run("python", "-m", "commands.mend")  # the workspace has it whole
+    own.run("python", "-m", "commands.check")
+    other = copy_of(own, "other")
+    other.run("dvc", "pull")
+    assert bytes_of(other) == bytes_of(own)
+
+
+def test_a_file_that_is_whole_nowhere_is_removed_and_made_anew(own: Clone, s3: S3, bucket: str) -> None:
+    with_remote(own, s3, bucket)
+    link(own, "hardlink")
+    before = bytes_of(own)
+    by_the_disk(flip)(own.path / FILE)
+    own.run("dvc", "push")
+    said = own.run("python", "-m", "commands.mend", ok=False)
+    assert said.returncode == 6
+    assert "1 file of the snapshot whole in no place, and removed" in said.stderr
+    own.run("dvc", "repro")
+    own.run("dvc", "push")
+    own.run("python", "-m", "commands.check")
+    other = copy_of(own, "other")
+    other.run("dvc", "pull")
+    assert bytes_of(other) == before
