@@ -28,7 +28,6 @@ from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
 from pipeline.files.layout import pattern, read_report, replacing, sha256, write_report
 from pipeline.files.manifest import File
-from pipeline.files.pseudonyms import FACT
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.files.verified import Verified
 from schemas.table import Table
@@ -121,7 +120,7 @@ def build(database: Path, paths: Paths, strategy: str, keys: Mapping[str, str]) 
             # A few files at a time, each group in a transaction of its own: what is not yet committed stays small.
             for files in groups(sorted(folder.glob("*/*.parquet"))):
                 connection.execute(f"INSERT INTO {name} SELECT {columns} FROM {parquet(files)}")
-            connection.execute(f"COMMENT ON TABLE {name} IS {literal(f'{FACT}: {keys[table.name]}')}")
+            connection.execute(f"COMMENT ON TABLE {name} IS {literal(f'{manifest.PSEUDONYMS}: {keys[table.name]}')}")
             for index, on in table.indexes:
                 connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
         connection.execute("USE memory")

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core import watermark
 from pipeline.core.errors import DataError, PinError
 from pipeline.files import manifest
 from pipeline.files.layout import day_path, write_report
@@ -180,6 +181,26 @@ def test_a_file_that_passed_under_another_pin_is_compared_again(db: Database, pu
     with pytest.raises(PinError, match="but not the same: 2025-10-27"):
         published.validate()
     published.refresh()
+    published.run()
+    assert outputs(published) == before
+
+
+def test_a_wrong_memory_of_refresh_is_led_out_of(db: Database, published: Project) -> None:
+    """The local cache says other digests than the rows have. The advice is followed as far as it takes."""
+    before = outputs(published)
+    published.refresh()
+    cache = published.paths.verified("refresh")
+    pins = watermark.load(published.paths.watermark).tables[TABLE]
+    cache.write_text(cache.read_text().replace(pins[YESTERDAY].digest, "0123456789abcdef"))
+    published.refresh()
+    published.extract()
+    with pytest.raises(PinError, match="refresh --full"):
+        published.validate()
+    published.refresh()
+    published.extract()
+    with pytest.raises(PinError):
+        published.validate()
+    published.refresh(full=True)
     published.run()
     assert outputs(published) == before
 

@@ -71,13 +71,17 @@ def test_a_night_for_cron(pushing: Clone, db: Database, s3: S3, bucket: str) -> 
     pushing.make("night", f"UNTIL={UNTIL}")
     here = pushing.run("git", "rev-parse", "HEAD").stdout
     assert "a remote" in pushing.run("git", "log", "-1", "--format=%s").stdout  # nothing changed
+    (pushing.path / "notes.txt").write_text("mine")
+    pushing.run("git", "add", "notes.txt")
     for hour, url in ((1, "http://127.0.0.1:1"), (2, s3.url)):
         db.insert(event(timestamp=f"2025-10-27 0{hour}:00:00"))
         configure(pushing, "endpointurl", url)
         done = pushing.make("night", f"UNTIL={UNTIL}", ok=False)
         assert (done.returncode == 0) == (url == s3.url)
     assert pushing.run("git", "log", "--format=%s", f"{here.strip()}..").stdout == "Snapshot\nSnapshot\n"
-    assert pushing.run("git", "status", "--porcelain").stdout == ""
+    assert (
+        pushing.run("git", "status", "--porcelain").stdout == "A  notes.txt\n"
+    )  # what somebody has staged stays theirs
     assert pushing.run("git", "rev-parse", "HEAD", "@{push}").stdout.split().count(here.strip()) == 0
     for rev in ("HEAD~1", "HEAD"):
         other = copy_of(pushing, rev)

@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from pipeline.sample import embedded
+from tests.docs import with_venv
 from tests.fix_clone import new_clone
 from tests.helpers import ROOT, STAGES, UNTIL, Clone, Database, ran
 
@@ -145,6 +146,24 @@ def test_an_empty_dvc_lock_as_kill_may_leave_it_is_made_again(clone: Clone) -> N
     assert (check.returncode, check.stdout) == (1, "check: there is no dvc.lock; next: dvc repro, then git commit\n")
     clone.run("dvc", "repro")
     assert clone.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_clone_has_the_committed_bytes_whatever_git_does_to_line_ends(reproduced: Clone, scratch: Path) -> None:
+    other = scratch / "crlf"
+    for setting in ("core.autocrlf=true", "core.eol=crlf"):
+        shutil.rmtree(other, ignore_errors=True)
+        reproduced.run(
+            "git", "clone", "-q", "-c", "core.autocrlf=true", "-c", setting, str(reproduced.path), str(other)
+        )
+        for name in reproduced.run("git", "ls-files").stdout.splitlines():
+            assert (other / name).read_bytes() == (reproduced.path / name).read_bytes(), name
+
+
+def test_targets_run_one_after_the_other(clone: Clone) -> None:
+    done = with_venv(clone).make("-j4", "refresh", "repro", "summary")
+    said = done.stdout
+    assert said.index("refresh: nothing moved") < said.index("Data and pipelines are up to date")
+    assert said.count("Behavioural events, ready to query") == 2
 
 
 @pytest.mark.parametrize("left", ["", '{"/a/file": {"read'], ids=["empty", "cut off"])

@@ -99,6 +99,19 @@ def test_another_table_with_older_rows(db: Database, project: Project, hashed: l
     is_true(project)
 
 
+def test_a_row_that_is_frozen_by_force_is_not_taken_for_an_old_one(
+    db: Database, pinned_days: Project, hashed: list[date]
+) -> None:
+    """pg_surgery writes transaction number 2, which has the age of the oldest; so did servers before 9.4."""
+    db.run("CREATE EXTENSION pg_surgery")
+    db.run(f"UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp = '{DAYS[1]} 10:00:00'")
+    db.run("SELECT heap_force_freeze('behavioral_events', array_agg(ctid)) FROM behavioral_events")
+    assert set(db.run("SELECT xmin::text FROM behavioral_events")) == {("2",)}
+    pinned_days.refresh()
+    assert DAYS[1] in hashed
+    is_true(pinned_days)
+
+
 @pytest.mark.parametrize("kind", ["partitioned", "inherited"])
 def test_another_part_of_the_table_with_older_rows(
     db: Database, project: Project, hashed: list[date], kind: str

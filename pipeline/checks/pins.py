@@ -55,6 +55,6 @@ def check(raw: Path, moved: Sequence[date]) -> None:
             + more,
             where=str(raw),
             expected="the content that refresh saw; a row was changed in place before extract came",
-            next_step=f"python -m commands.refresh, then dvc repro; if nothing moved (it was changed back), "
-            f"rm -r {raw}, then dvc repro",
+            next_step=f"python -m commands.refresh, then dvc repro; if nothing moved, the same with refresh --full; "
+            f"if again nothing (it was changed back), rm -r {raw}, then dvc repro",
         )

@@ -156,9 +156,10 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 
 def is_lack_of_memory(error: Exception) -> bool:
-    """Whether Python, Arrow or DuckDB got no memory. DuckDB says so in errors of several kinds."""
+    """Whether Python, Arrow or DuckDB got no memory, which they say in errors of several kinds."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryException"}) or "could not allocate block" in str(error)
+    said = ("could not allocate block", "can't start new thread", "malloc of size")
+    return bool(names & {"MemoryError", "OutOfMemoryException"}) or any(words in str(error) for words in said)
 
 
 def _explain(stage: str, error: Exception) -> PipelineError | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.core import progress
 from pipeline.core.errors import DataError
-from pipeline.files import pseudonyms
+from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import sha256
 from pipeline.files.manifest import File
 from pipeline.files.writer import DayWriter, batches, open_file
@@ -46,7 +46,7 @@ def export_day(task: ExportTask) -> File:
         )
     # A worker reads the key itself; it is in no task.
     key = pseudonyms.key() if task.pseudonymize and any(column.pseudonym for column in task.table.columns) else None
-    facts = {pseudonyms.FACT: pseudonyms.fingerprint(key)} if key else {}
+    facts = {manifest.PSEUDONYMS: pseudonyms.fingerprint(key)} if key else {}
     source = open_file(task.source, task.table.arrow_schema("raw"))
     offset = 0
     with DayWriter(task.path, task.table.arrow_schema("export"), task.table.distinct, facts) as writer:

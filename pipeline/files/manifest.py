@@ -20,6 +20,9 @@ from pipeline.core.progress import count
 from pipeline.files.layout import day_path, days_in, is_folder, read_report, sha256
 from schemas.table import Table
 
+# Under what name the fingerprint of the key of pseudonyms stands in a footer, and in the comment of a table in DuckDB.
+PSEUDONYMS = "pipeline.pseudonyms"
+
 # Files read side by side; hashing leaves Python's lock alone.
 THREADS = 2
 

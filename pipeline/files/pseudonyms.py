@@ -20,8 +20,6 @@ KEY = "PSEUDONYM_KEY"
 # RFC 2104 wants a key as long as the hash's output, 32 bytes for SHA-256; shorter ones weaken it.
 MIN_KEY_BYTES = 32
 
-# The key's fingerprint stands under it in the footer of a file with pseudonyms.
-FACT = "pipeline.pseudonyms"
 
 _DIGITS = string.digits + string.ascii_lowercase
 

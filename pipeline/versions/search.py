@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.paths import Paths
 from pipeline.core.progress import Progress
-from pipeline.files import pseudonyms
+from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import md5 as file_md5
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.versions import store
@@ -100,12 +100,12 @@ def under_other_key(duck: duckdb.DuckDBPyConnection, file: Path) -> bool:
     known = {"none", pseudonyms.fingerprint(pseudonyms.key()) if os.environ.get(pseudonyms.KEY) else "none"}
     if begin[:4] == b"PAR1":
         metadata = pq.read_metadata(file)
-        made = (metadata.metadata or {}).get(pseudonyms.FACT.encode(), b"none").decode()
+        made = (metadata.metadata or {}).get(manifest.PSEUDONYMS.encode(), b"none").decode()
         return metadata.num_rows > 0 and made not in known
     if begin[8:] == b"DUCK":
         with attached(duck, file):
             tables = duck.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'held'").fetchall()
-        return any((comment or "").removeprefix(f"{pseudonyms.FACT}: ") not in known for (comment,) in tables)
+        return any((comment or "").removeprefix(f"{manifest.PSEUDONYMS}: ") not in known for (comment,) in tables)
     return False
 
 

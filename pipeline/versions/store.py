@@ -8,7 +8,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,9 @@ class Place:
         with explained(self.name):
             found: list[str] = []
             for folder in FOLDERS:
-                below = self.fs.join(self.root, folder)
-                if self.fs.exists(below):
-                    found += self.fs.find(below)
+                # Not asked before whether it exists: some stores say no of what is only the begin of names.
+                with suppress(FileNotFoundError):
+                    found += self.fs.find(self.fs.join(self.root, folder))
             if not found and not self.root.startswith("/"):
                 self.fs.ls(self.root.split("/")[0])  # an empty bucket is no error, one that does not exist is
             return sorted(found)
@@ -107,7 +107,7 @@ def project(alone: bool = False) -> Iterator[Repo]:
         raise PipelineError(
             str(error), where=str(Path.cwd()), expected="the project's folder", next_step="cd to the project's folder"
         ) from None
-    with repo:
+    with repo, readable():
         if not alone:
             yield repo
             return
@@ -127,6 +127,20 @@ def project(alone: bool = False) -> Iterator[Repo]:
             yield repo
         finally:
             repo.lock.unlock()
+
+
+@contextmanager
+def readable() -> Iterator[None]:
+    """Turn what DVC says of its own files into a PipelineError."""
+    try:
+        yield
+    except DvcException as error:
+        raise PipelineError(
+            " ".join(str(error).split())[:300],
+            where="dvc.yaml, dvc.lock, .dvc/config",
+            expected="files that DVC can read",
+            next_step="git checkout -- dvc.yaml dvc.lock",
+        ) from None
 
 
 def stage_runs(repo: Repo) -> bool:
