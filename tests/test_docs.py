@@ -320,7 +320,7 @@ def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     own.run("git", "remote", "add", "origin", hub)
     own.run("git", "push", "-qu", "origin", "HEAD")
     words = {"s3://BUCKET/FOLDER": f"s3://{bucket}/events ENDPOINT={s3.url}", "REV": old, "BRANCH": "theirs"}
-    remote, older, elsewhere, later, cron, there, back, merge, one = blocks("versions", language="sh")
+    remote, older, elsewhere, damaged, later, cron, there, back, merge, one = blocks("versions", language="sh")
 
     def run(clone: Clone, block: Block) -> str:
         script = re.sub(r"make (refresh|night)", rf"make \1 UNTIL={UNTIL}", block.text).replace(
@@ -334,6 +334,7 @@ def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     own.run("git", "push", "-q")
     clone = with_venv(copy_of(own, "without a database"))
     assert "check: remote holds all" in run(clone, elsewhere)
+    assert "nothing is damaged" in run(clone, damaged)
     clone.change(("strategy: view", "strategy: table"))
     run(clone, later)
     (clone.path / "data/analytics.duckdb").unlink()

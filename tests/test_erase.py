@@ -210,17 +210,7 @@ def test_files_of_no_version_are_spared(own: Clone, db: Database) -> None:
     assert cached(own, USER_B) == []
 
 
-def test_after_a_kill_of_extract(own: Clone, db: Database) -> None:
-    """Its folder beside data/raw holds rows of the user, and is of no version."""
-    with_user(own, db)
-    left = own.path / "data/.raw.killed/behavioral_events/event_date=2025-10-26/part-0.parquet"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(cached(own, USER_B)[0].read_bytes())
-    assert "proof:" in erase(own, "--local-only")
-    assert not left.exists()
-
-
-def test_a_project_in_a_subfolder_of_a_repository(own: Clone, db: Database) -> None:
+def test_in_a_subfolder_of_a_repository_after_a_kill_of_extract(own: Clone, db: Database) -> None:
     with_user(own, db)
     inner = own.path.with_name("outer") / "inner"
     inner.parent.mkdir()
@@ -229,7 +219,12 @@ def test_a_project_in_a_subfolder_of_a_repository(own: Clone, db: Database) -> N
     clone = Clone(inner, own.env)
     clone.run("git", "add", "-A", "..")
     clone.run("git", "commit", "-qm", "moved")
+    # What a killed extract leaves beside data/raw is of no version.
+    left = inner / "data/.raw.killed/behavioral_events/event_date=2025-10-26/part-0.parquet"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(cached(clone, USER_B)[0].read_bytes())
     assert "proof:" in erase(clone, "--local-only", "--also-unknown")
+    assert not left.exists()
     inner.parent.rename(own.path.with_name("used"))
 
 
@@ -242,10 +237,9 @@ def test_tables_under_another_key_are_counted(own: Clone, db: Database) -> None:
     assert f"but {files + 1} files with pseudonyms of other keys" in said
 
 
-def test_an_unfinished_upload_is_aborted(own: Clone, db: Database, s3: S3, bucket: str) -> None:
+def test_an_unfinished_upload_is_aborted(own: Clone, s3: S3, bucket: str) -> None:
     with_remote(own, s3, bucket)
-    with_user(own, db)
-    own.run("dvc", "push", "--all-commits")
+    own.run("dvc", "push")
     s3fs = f"import os, s3fs; call = s3fs.S3FileSystem(endpoint_url=os.environ['URL']).call_s3; bucket = '{bucket}'; "
     key = "events/files/md5/aa/large"
     own.run("python", "-c", f"{s3fs} call('create_multipart_upload', Bucket=bucket, Key='{key}')", URL=s3.url)

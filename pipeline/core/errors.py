@@ -49,7 +49,7 @@ class RowsInvalidError(PipelineError):
 
 
 class DataError(PipelineError):
-    """Files or counts that should agree do not: something was altered, cut off or is missing."""
+    """Files or counts that should agree do not: something was altered, cut off or is missing, or changed meanwhile."""
 
     exit_code = 6
 

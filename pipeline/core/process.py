@@ -24,7 +24,7 @@ STARTED = time.perf_counter()
 
 # Seconds after a signal until what blocks is broken off, and until the process ends whatever hangs. A call of a library
 # that waits for the network lets no signal through.
-BREAK_OFF, END = 3.0, 9.0
+BREAK_OFF, END = 2.0, 7.0
 
 _when_stopped: list[Callable[[], None]] = []
 
