@@ -101,7 +101,7 @@ def test_damaged_files_are_replaced_from_where_they_are_whole(own: Clone, s3: S3
     for file, damage in ((FILE, empty), ("data/raw" + FILE.removeprefix("data/export"), zero)):
         by_the_disk(damage)(object_of(own, file))
     said = own.run("python", "-m", "commands.check", ok=False).stdout
-    assert f"({FILE} as " in said
+    assert f"{FILE} as " in said
     assert "cache: 2 files damaged" in said
     own.run(*shlex.split(said.rpartition("next: ")[2]))
     own.run("python", "-m", "commands.check")
