@@ -92,40 +92,42 @@ def read_days(
     days = sorted({day for some in pins.values() for day in some})
     expected = None if users else sum(pin.rows for some in pins.values() for pin in some.values())
     files = {}
-    with source.connect(params.source, TABLES) as target:
-        print(
-            f"extract: reading {count(len(days), 'day')} from {target.name}, read only, in one transaction", flush=True
-        )
-        with executor(params.extract.workers) as pool, shared_snapshot(target, pool) as snapshot:
-            for notice in snapshot.run(check_contract, target):
-                progress.say(f"extract: notice: {notice}")
-            snapshot.run(check_instants, target, users)
-            if users:  # else COPY itself says how many rows a day has, and a second count would only cost time
-                snapshot.run(check_counts, target, pins)
-            encoding = snapshot.run(statements.encoding)
-            tasks = [
-                CopyTask(
-                    relation=relation,
-                    day=day,
-                    pin=pin,
-                    users=users,
-                    made_from=manifest.made_from(shared[relation.table.name], pin),
-                    encoding=encoding,
-                    batch_size=params.extract.batch_size,
-                    path=day_path(staging / relation.table.name, day),
-                )
-                for relation in target.relations
-                for day, pin in pins[relation.table.name].items()
-            ]
-            with Progress("extract", "rows", expected):
-                for task, copied in snapshot.map(copy_day, tasks):
-                    if copied.source.rows != task.pin.rows:
-                        snapshot.run(check_counts, target, pins)  # the source moved, or
-                        check_arrived(task.day, task.pin.rows, copied.source.rows)  # the COPY was short
-                    if copied.source != task.pin:
-                        rows = count(task.pin.rows, "row")
-                        raise moved(target, [f"{task.day}: {rows} as pinned, but of other content"])
-                    files[task.relation.table.name, task.day] = copied.file
+    with (
+        source.connect(params.source, TABLES) as target,
+        executor(params.extract.workers) as pool,
+        shared_snapshot(target, pool) as snapshot,
+    ):
+        days_of = f"{count(len(days), 'day')} from {target.name}"
+        print(f"extract: reading {days_of}, read only, in one transaction", flush=True)
+        for notice in snapshot.run(check_contract, target):
+            progress.say(f"extract: notice: {notice}")
+        snapshot.run(check_instants, target, users)
+        if users:  # else COPY itself says how many rows a day has, and a second count would only cost time
+            snapshot.run(check_counts, target, pins)
+        encoding = snapshot.run(statements.encoding)
+        tasks = [
+            CopyTask(
+                relation=relation,
+                day=day,
+                pin=pin,
+                users=users,
+                made_from=manifest.made_from(shared[relation.table.name], pin),
+                encoding=encoding,
+                batch_size=params.extract.batch_size,
+                path=day_path(staging / relation.table.name, day),
+            )
+            for relation in target.relations
+            for day, pin in pins[relation.table.name].items()
+        ]
+        with Progress("extract", "rows", expected):
+            for task, copied in snapshot.map(copy_day, tasks):
+                if copied.source.rows != task.pin.rows:
+                    snapshot.run(check_counts, target, pins)  # the source moved, or
+                    check_arrived(task.day, task.pin.rows, copied.source.rows)  # the COPY was short
+                if copied.source != task.pin:
+                    rows = count(task.pin.rows, "row")
+                    raise moved(target, [f"{task.day}: {rows} as pinned, but of other content"])
+                files[task.relation.table.name, task.day] = copied.file
     return files
 
 

@@ -123,14 +123,16 @@ def test_a_statement_that_somebody_cancels_is_said(db: Database, large: Project)
     assert "statement_timeout" not in err
 
 
-def test_fewer_connections_than_workers_are_said(db: Database, large: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_connections_than_workers_are_said(
+    db: Database, extracted: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     db.run("CREATE ROLE few LOGIN CONNECTION LIMIT 2; GRANT SELECT ON behavioral_events TO few")
     monkeypatch.setenv("DATABASE_URL", db.url(user="few"))
-    large.set(extract__workers=2)
-    fails(large, SourceError, "PostgreSQL has no connection left", "a smaller extract.workers")
-    large.set(extract__workers=1)
-    large.extract()
-    assert rows_of_parquet(large.raw) == db.rows()
+    extracted.set(extract__workers=2)
+    fails(extracted, SourceError, "PostgreSQL has no connection left", "a smaller extract.workers")
+    extracted.set(extract__workers=1)
+    extracted.extract()
+    assert rows_of_parquet(extracted.raw) == db.rows()
 
 
 REWRITES = {

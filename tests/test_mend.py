@@ -65,7 +65,6 @@ def link(clone: Clone, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "damage"),
     [
-        pytest.param("copy", by_the_disk(flip), id="copy, by the disk"),
         pytest.param("hardlink", flip, id="hardlink, by chmod +w"),
         pytest.param("symlink", by_the_disk(flip), id="symlink, by the disk"),
     ],
@@ -75,8 +74,6 @@ def test_the_advice_leads_out_where_the_cache_is_damaged(own: Clone, kind: str, 
     link(own, kind)
     before = bytes_of(own)
     damage(object_of(own, FILE))
-    if kind == "copy":
-        damage(own.path / FILE)
     said = own.fails("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events")
     advice = re.search(r"next: +(.*), or (dvc repro --force)", said)
     assert advice is not None
