@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ from tests.helpers import (
     Database,
     Project,
     damage,
+    environment,
     event,
     files,
     rows_of_parquet,
@@ -126,3 +129,20 @@ def test_nohup_is_respected(db: Database, project: Project) -> None:
         process.send_signal(signal.SIGHUP)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
+
+
+@pytest.mark.parametrize(("stage", "limit"), [("validate", 600_000), ("export", 1_500_000)], ids=["validate", "export"])
+def test_too_little_memory_is_said(published: Project, stage: str, limit: int) -> None:
+    """Where the interpreter lives to say it: as little as libraries need to be loaded may end it before."""
+    shutil.rmtree(published.paths.data / ".verified", ignore_errors=True)
+    shutil.rmtree(published.exported, ignore_errors=True)
+    before = files(published.raw)
+    command = f"ulimit -v {limit}; exec {shlex.quote(sys.executable)} -m stages.{stage}"
+    done = subprocess.run(
+        command, shell=True, cwd=published.root, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert files(published.raw) == before
+    if done.returncode > 0 and "error:" in done.stderr:
+        assert "there is not enough memory" in done.stderr
+        assert "Traceback" not in done.stderr
+    published.run()

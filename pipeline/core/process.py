@@ -92,11 +92,8 @@ def run(stage: str, main: Callable[[], None]) -> None:
         if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
             signal.signal(number, _terminate)
     sys.excepthook = _report
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # which the system writes to, whatever the main thread does
-    threading.Thread(target=_see_to_the_end, args=(read,), name="signals", daemon=True).start()
     try:
+        _mind_signals()
         main()
     except PipelineError as error:
         print(f"{stage}: error: {error}", file=sys.stderr)
@@ -158,7 +155,15 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 def is_lack_of_memory(error: Exception) -> bool:
     """Whether Python, Arrow or DuckDB got no memory, which they say in errors of several kinds."""
     names = {kind.__name__ for kind in type(error).__mro__}
-    said = ("could not allocate block", "can't start new thread", "malloc of size")
+    # Of DuckDB, Python and Arrow, and of the system's loader: no room for a block, a thread, or a library.
+    said = (
+        "could not allocate block",
+        "can't start new thread",
+        "Failed to launch worker thread",
+        "malloc of size",
+        "failed to map segment",
+        "cannot allocate memory",
+    )
     return bool(names & {"MemoryError", "OutOfMemoryException"}) or any(words in str(error) for words in said)
 
 
@@ -208,6 +213,13 @@ def _say_stopped(number: int) -> None:
     # Past Python's buffers: the signal may have come in the middle of a print, which can't be entered twice.
     with suppress(OSError):  # a terminal that is gone, as SIGHUP says
         os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; {published}')}\n".encode())
+
+
+def _mind_signals() -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # which the system writes to, whatever the main thread does
+    threading.Thread(target=_see_to_the_end, args=(read,), name="signals", daemon=True).start()
 
 
 def _see_to_the_end(signals: int) -> None:
