@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import select
+import shutil
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -84,25 +85,25 @@ def test_a_silent_network_ends_within_the_bound(
     assert rows_of_parquet(large.raw) == db.rows()
 
 
-@pytest.mark.parametrize(
-    ("limit", "number"),
-    [
-        pytest.param(0, signal.SIGTERM, id="at once"),
-        pytest.param(1_500, signal.SIGTERM, id="in the main thread"),
-        pytest.param(300_000, signal.SIGINT, id="in COPY"),
-    ],
-)
 def test_a_signal_ends_a_run_whatever_the_network_does(
-    db: Database, large: Project, monkeypatch: pytest.MonkeyPatch, limit: int, number: signal.Signals
+    db: Database, large: Project, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    with relay(db, limit) as way:
-        monkeypatch.setenv("DATABASE_URL", url(db, way))
-        process = start_extract(large)
-        assert way.silent.wait(20)
-        begin = time.monotonic()
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-        assert time.monotonic() - begin < 10
-    assert process.returncode == 128 + number
-    assert f"stopped by {number.name}; nothing was published" in err
-    assert "Traceback" not in err
+    """Silent before the first byte, in the main thread, and in COPY: three runs at once, for each takes seconds."""
+    numbers = {0: signal.SIGTERM, 1_500: signal.SIGTERM, 300_000: signal.SIGINT}
+    with ExitStack() as stack:
+        running = []
+        for limit, number in numbers.items():
+            way = stack.enter_context(relay(db, limit))
+            monkeypatch.setenv("DATABASE_URL", url(db, way))
+            root = tmp_path_factory.mktemp("run")
+            shutil.copytree(large.root, root, dirs_exist_ok=True)
+            process = start_extract(Project(root, large.values))
+            assert way.silent.wait(20)
+            process.send_signal(number)
+            running.append((process, number, time.monotonic()))
+        for process, number, begin in running:
+            _, err = process.communicate(timeout=30)
+            assert time.monotonic() - begin < 10
+            assert process.returncode == 128 + number
+            assert f"stopped by {number.name}; nothing was published" in err
+            assert "Traceback" not in err
