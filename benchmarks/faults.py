@@ -30,7 +30,9 @@ import psycopg2.extensions
 from benchmarks import standby
 from benchmarks.report import STAGES, table
 from benchmarks.standby import dsn, url
+from pipeline.checks.current import differences
 from pipeline.core.params import load_params
+from pipeline.core.paths import Paths
 from pipeline.sample import server as pgserver
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
 
@@ -63,6 +65,7 @@ class Lab:
         self.deadline = time.monotonic() + 60 * minutes
         self.bin = pgserver.binaries(home)
         self.env = {**os.environ, "DATABASE_URL": url(where), "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
+        self.env["PSEUDONYM_KEY"] = "k" * 40
         (folder / "params.yaml").write_text(
             (ROOT / "params.yaml")
             .read_text(encoding="utf-8")
@@ -99,6 +102,19 @@ class Lab:
         with duckdb.connect(config={"file_search_path": str(self.folder)}) as connection:
             connection.execute(f"ATTACH '{self.folder}/data/analytics.duckdb' AS a (READ_ONLY)")
             return Counter(connection.execute(f"SELECT {columns} FROM a.{TABLE}").fetchall())
+
+    def counted(self, folder: str, user: str | None = None) -> int:
+        """Rows in data/FOLDER, of a user or of all."""
+        files = f"{self.folder}/data/{folder}/{TABLE}/*/*.parquet"
+        where = f"WHERE \"userId\" = '{user}'" if user else ""
+        row = duckdb.execute(
+            f"SELECT count(*) FROM read_parquet('{files}', hive_partitioning = false) {where}"
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def is_table(self) -> bool:
+        with duckdb.connect(f"{self.folder}/data/analytics.duckdb", read_only=True) as connection:
+            return bool(connection.execute("SELECT 1 FROM duckdb_tables()").fetchall())
 
     def start(self, stage: str, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", f"{'stages' if stage in STAGES else 'commands'}.{stage}", *arguments]
@@ -345,6 +361,40 @@ def twice(lab: Lab, times: int) -> Fault:
     return fault
 
 
+# What is saved in params.yaml while a stage runs, and how its output tells which of both it was made with.
+USER = "c" + "1".rjust(24, "u")
+MOVES: dict[str, tuple[str, str, Callable[[Lab], bool] | None]] = {
+    "extract": ("user_id: null", f"user_id: {USER}", lambda lab: lab.counted("raw") == ROWS // 50),
+    "validate": ("mode: strict", "mode: quarantine", None),  # the same, without invalid rows
+    "export": ("pseudonymize: false", "pseudonymize: true", lambda lab: lab.counted("export", USER) == 0),
+    "load": ("strategy: view", "strategy: table", Lab.is_table),
+}
+
+
+def moved(lab: Lab, stage: str, times: int, chance: random.Random) -> Fault:
+    """The stage ends with an error, or what it left is what the params say that it is, old or new."""
+    fault = Fault(f"params.yaml saved while {stage} runs")
+    old, new, is_new = MOVES[stage]
+    file = lab.folder / "params.yaml"
+    text = file.read_text(encoding="utf-8")
+    for _ in lab.tries(times):
+        lab.reset()
+        for before in STAGES[: STAGES.index(stage)]:
+            lab.must(before)
+        process = lab.start(stage)
+        time.sleep(chance.uniform(0.1, 0.8))
+        file.write_text(text.replace(old, new), encoding="utf-8")
+        _, said = process.communicate(timeout=120)
+        if process.returncode == 0:
+            paths = Paths(lab.folder)
+            told = stage in [name for name, _ in differences(paths, load_params(paths.params), STAGES.index(stage) + 1)]
+            if is_new is not None and told == is_new(lab):
+                fault.unclear.append(f"a report says that its output is {'old' if told else 'new'}, and it is not")
+        file.write_text(text, encoding="utf-8")
+        record(lab, fault, process.returncode, said)
+    return fault
+
+
 def fill(where: dict[str, str]) -> None:
     with closing(psycopg2.connect(dsn(where))) as connection, connection, connection.cursor() as cursor:
         cursor.execute((ROOT / "schemas" / "app" / "migration.sql").read_text(encoding="utf-8"))
@@ -381,6 +431,7 @@ def main() -> None:
                 lambda: refused(lab, 1),
                 lambda: full(lab, args.times),
                 *(lambda stage=stage: disk_full(lab, stage, args.times) for stage in STAGES),
+                *(lambda stage=stage: moved(lab, stage, args.times, chance) for stage in STAGES),
                 lambda: held_open(lab, args.times),
                 lambda: read_only(lab, args.times),
                 lambda: twice(lab, args.times),

@@ -40,17 +40,12 @@ def check_current(paths: Paths, params: Params) -> None:
         )
 
 
-def differences(paths: Paths, params: Params) -> Iterator[tuple[str, str]]:
-    """Each stage whose report is of other inputs than are there, or of another run than dvc.lock, and why."""
+def differences(paths: Paths, params: Params, stages: int = 4) -> Iterator[tuple[str, str]]:
+    """Each of the first `stages` stages whose report is of other inputs than are there, or of another run, and why."""
     raw = manifest.read(paths.extract_report, TABLES)
-    for why in extracted(paths, params, raw):
-        yield "extract", why
-    for why in validated(paths, params, raw):
-        yield "validate", why
-    for why in exported(paths, params, raw):
-        yield "export", why
-    for why in loaded(paths, params, raw):
-        yield "load", why
+    looks = {"extract": extracted, "validate": validated, "export": exported, "load": loaded}
+    for stage, look in list(looks.items())[:stages]:
+        yield from ((stage, why) for why in look(paths, params, raw))
 
 
 def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
