@@ -65,6 +65,7 @@ def places_are_whole(paths: Paths) -> tuple[bool, list[str]]:
             f"remote: {count(len(missing), 'file')} not there ({some(missing)}); next: dvc push, where the data is"
         )
     for name, found, place in (("remote", bad, there), ("cache", bad_here, here)):
+        found = list({one.md5: one for one in reversed(found)}.values())[::-1]  # days without rows are one file
         if found:
             listed = some([f"{one.path} as {place[one.md5]}" for one in found])
             lines.append(f"{name}: {count(len(found), 'file')} damaged ({listed}); next: python -m commands.mend")
@@ -96,8 +97,9 @@ def check(paths: Paths) -> bool:
     if not paths.dvc_lock.exists():
         print("check: there is no dvc.lock; next: dvc repro, then git commit")
         return False
-    agrees, line = agreement(paths)
+    # First: a dry run of DVC removes a damaged file of the cache that can be written to, and says nothing.
     whole, lines = places_are_whole(paths)
+    agrees, line = agreement(paths)
     for said in (line, *lines):
         print(f"check: {said}")
     return agrees and whole

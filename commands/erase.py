@@ -55,7 +55,7 @@ def holders(
 
 def of_no_version(user: str, keys: Collection[str]) -> DataError:
     return DataError(
-        f"{count(len(keys), 'file')} that hold {user} belong to no version that Git knows: {say(sorted(keys))}",
+        f"{count(len(keys), 'file')} with {user} of no version that Git knows: {say(sorted(keys))}",
         where="the cache or a remote, which another project may use as well",
         expected="files of this project's versions; the others were not deleted, and all else was",
         next_step="where nobody else uses this cache and these remotes, the same command with --also-unknown",

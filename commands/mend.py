@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from pipeline.core.errors import DataError
+from dvc.repo import Repo
+
+from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
@@ -28,68 +29,85 @@ def mend(paths: Paths) -> None:
     """Raises DataError when a damaged file is whole in no place."""
     lock = paths.dvc_lock.read_text(encoding="utf-8")
     with store.project(alone=True) as repo:
-        places = [store.cache(repo), *(store.remotes(repo) if repo.config["remote"] else [])]
-        there = [(place, place.objects()) for place in places]
+        there = [(place, held) for place in places(repo) if (held := listed(place)) is not None]
         cached = {str(out) for out in repo.index.outs if out.use_cache}
         objects, _ = wanted(lock, cached, there)
-        bad = {place.name: damaged(place, objects, held, lock) for place, held in there}
-        lost: list[Object] = []
-        for one in dict.fromkeys(one for some in bad.values() for one in some):
-            unlink_from_workspace(paths, one, there[0][1].get(one.md5) if one in bad[places[0].name] else None)
-            whole = next(copies(paths, one, there, bad), None)
-            for place, held in there:
-                if one not in bad[place.name]:
-                    continue
-                place.delete(held[one.md5])
-                if whole is not None:
-                    put(place, whole, held[one.md5])
-                    print(f"mend: replaced {one.path} in the {place.name} ({held[one.md5]})")
-                else:
-                    # Where its list is there, DVC takes all of a folder for pushed.
-                    for listed in (o for o in objects if o.md5.endswith(".dir") and one.path.startswith(o.path)):
-                        if listed.md5 in held and not place.local:
-                            place.delete(held.pop(listed.md5))
-                    print(f"mend: removed {one.path} from the {place.name} ({held[one.md5]})")
-            if whole is None:
-                lost.append(one)
-            else:
-                whole.unlink()
+        files: dict[str, list[str]] = {}  # days without rows are one object
+        for one in objects:
+            files.setdefault(one.md5, []).append(one.path)
+        bad = {place.name: {one.md5 for one in damaged(place, objects, held, lock)} for place, held in there}
+        cache, here = there[0]
+        gone = {md5 for md5 in files if md5 not in here and any((paths.root / path).exists() for path in files[md5])}
+        lost = []
+        for md5 in [md5 for md5 in files if md5 in gone or any(md5 in some for some in bad.values())]:
+            if md5 in bad[cache.name]:
+                unlink_from_workspace(paths, files[md5], here[md5])
+            with copy_of(paths, md5, files[md5], there, bad) as whole:
+                for place, held in there:
+                    if md5 in bad[place.name] or (place is cache and md5 in gone):
+                        lists = [o for o in objects if o.md5.endswith(".dir") and files[md5][0].startswith(o.path)]
+                        mend_one(place, held, (md5, files[md5][0]), whole, lists)
+                if whole is None and md5 not in gone:
+                    lost.append(files[md5][0])
     if lost:
         raise DataError(
-            f"{count(len(lost), 'file')} of the snapshot whole in no place, and removed: {lost[0].path}",
-            where=", ".join(place.name for place in places),
+            f"{count(len(lost), 'file')} of the snapshot whole in no place, and removed: {lost[0]}",
+            where=", ".join(place.name for place, _ in there),
             expected="a whole copy in the workspace, the cache or a remote",
             next_step="dvc repro, which makes them anew, then dvc push where there is a remote",
         )
-    number = len({one for some in bad.values() for one in some})
-    print(
-        f"mend: {count(number, 'damaged file')} replaced; next: dvc checkout" if number else "mend: nothing is damaged"
-    )
+    number = len(gone | {md5 for some in bad.values() for md5 in some})
+    said = f"{count(number, 'damaged or missing file')} replaced where there is a whole one; next: dvc checkout"
+    print(f"mend: {said if number else 'nothing is damaged'}")
 
 
-def unlink_from_workspace(paths: Paths, one: Object, cached: str | None) -> None:
-    """Remove a file of the workspace that is a link to a damaged file of the cache."""
-    file = paths.root / one.path
-    if cached is not None and file.is_file() and file.samefile(cached):
-        file.unlink()
+def places(repo: Repo) -> list[Place]:
+    return [store.cache(repo), *(store.remotes(repo) if repo.config["remote"] else [])]
 
 
-def copies(
-    paths: Paths, one: Object, there: list[tuple[Place, dict[str, str]]], bad: dict[str, list[Object]]
-) -> Iterator[Path]:
-    """Whole copies of an object, each as a file that the caller removes."""
+def listed(place: Place) -> dict[str, str] | None:
+    """The objects of a place; None, and a notice, where it can't be reached."""
+    try:
+        return place.objects()
+    except PipelineError as error:
+        print(f"mend: notice: left out, {error.what}")
+        return None
+
+
+def unlink_from_workspace(paths: Paths, files: list[str], cached: str) -> None:
+    """Remove files of the workspace that are links to a damaged file of the cache."""
+    for file in (paths.root / path for path in files):
+        if file.is_file() and file.samefile(cached):
+            file.unlink()
+
+
+@contextmanager
+def copy_of(
+    paths: Paths, md5: str, files: list[str], there: list[tuple[Place, dict[str, str]]], bad: dict[str, set[str]]
+) -> Iterator[Path | None]:
+    """A whole copy of an object, from the workspace or a place, for the length of the block; None if there is none."""
     with ExitStack() as stack:
-        found = [paths.root / one.path] if not one.md5.endswith(".dir") else []
+        found = [paths.root / path for path in files if not md5.endswith(".dir")]
         for place, held in there:
-            if one.md5 in held and one not in bad[place.name]:
-                found.append(stack.enter_context(place.opened(held[one.md5])))
-        for file in found:
-            if file.is_file() and md5_of(file) == one.md5.removesuffix(".dir"):
-                handle, name = tempfile.mkstemp(prefix="behavioral-events-")
-                os.close(handle)
-                shutil.copyfile(file, name)
-                yield Path(name)
-                return
+            if md5 in held and md5 not in bad[place.name]:
+                found.append(stack.enter_context(place.opened(held[md5])))
+        whole = (file for file in found if file.is_file() and md5_of(file) == md5.removesuffix(".dir"))
+        yield next(whole, None)
+
+
+def mend_one(place: Place, held: dict[str, str], one: tuple[str, str], whole: Path | None, lists: list[Object]) -> None:
+    """Write an object anew in a place, or remove it there."""
+    md5, path = one
+    if whole is not None:
+        to = held.get(md5, f"{place.root}/files/md5/{md5[:2]}/{md5[2:]}")
+        put(place, whole, to)
+        print(f"mend: replaced {path} in the {place.name} ({to})")
+    elif md5 in held:
+        place.delete(held[md5])
+        print(f"mend: removed {path} from the {place.name} ({held[md5]})")
+        for listed_ in lists:  # where its list is there, DVC takes all of a folder for pushed
+            if not place.local and listed_.md5 != md5 and listed_.md5 in held:
+                place.delete(held.pop(listed_.md5))
 
 
 def put(place: Place, file: Path, to: str) -> None:
@@ -98,6 +116,7 @@ def put(place: Place, file: Path, to: str) -> None:
         place.put(file, to)
         return
     beside = Path(f"{to}.mended")
+    beside.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(file, beside)
     beside.chmod(0o444)
     os.replace(beside, to)

@@ -35,6 +35,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # Rows that are printed where nothing else is asked for.
 SHOWN = 12
 
+# More rows than anybody has.
+MAX_LIMIT = 10**12
+
 # Where the terminal's width is not known.
 WIDTH = 100
 
@@ -122,7 +125,8 @@ def one_statement(connection: duckdb.DuckDBPyConnection, title: str, sql: str) -
 def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int) -> None:
     """Print the first rows of the answer, all of its columns, and how many rows there are."""
     width = shutil.get_terminal_size((WIDTH, 24)).columns
-    print("\n" + textwrap.fill(title, max(width, NARROW), initial_indent="-- ", subsequent_indent="   "))
+    heading = printable(" ".join(title.split()))
+    print("\n" + textwrap.fill(heading, max(width, NARROW), initial_indent="-- ", subsequent_indent="   "))
     begin = time.perf_counter()
     first, total = [], 0
     with explained(title):
@@ -140,13 +144,14 @@ def table(rows: pa.Table, width: int) -> str:
     """The rows with all columns, each value on a line of its own where a table would be wider than `width`."""
     cells = [[cell(text) for text in column] for column in zip(*texts(rows), strict=True)]
     cells = cells or [[] for _ in rows.column_names]
-    widths = [max(map(len, [name, *column])) for name, column in zip(rows.column_names, cells, strict=True)]
+    names = [cell(name) for name in rows.column_names]  # which a PIVOT takes from the data
+    widths = [max(map(len, [name, *column])) for name, column in zip(names, cells, strict=True)]
     if not rows.num_rows:
-        return textwrap.fill("  ".join(rows.column_names), max(width, NARROW))
+        return textwrap.fill("  ".join(names), max(width, NARROW))
     if sum(widths) + GAP * (len(widths) - 1) > width:
-        return records(rows.column_names, list(zip(*cells, strict=True)), width)
+        return records(names, list(zip(*cells, strict=True)), width)
     numeric = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in rows.schema.types]
-    lines = [rows.column_names, ["-" * n for n in widths], *zip(*cells, strict=True)]
+    lines = [names, ["-" * n for n in widths], *zip(*cells, strict=True)]
     set_out = [
         [text.rjust(n) if right else text.ljust(n) for text, n, right in zip(line, widths, numeric, strict=True)]
         for line in lines
@@ -225,6 +230,8 @@ def main() -> None:
     parser.add_argument("--limit", type=_limit, metavar="N", help=f"at most N rows; {SHOWN} by default on a terminal")
     args = parser.parse_args()
     paths = Paths(ROOT)
+    if args.output is not None and paths.data in args.output.absolute().parents:
+        parser.error(f"{args.output} lies in data/, which the pipeline owns; choose another --output")
     whole = args.csv or args.json or args.output is not None
     if whole and len(args.query) != 1:
         parser.error("--csv, --json and --output take one query")
@@ -257,8 +264,8 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], None
 
 
 def _limit(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to {MAX_LIMIT:,}")
     return int(text)
 
 

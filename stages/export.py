@@ -69,7 +69,8 @@ def export(paths: Paths, params: Params) -> None:
             ]
         )
         inputs.check()
-    write_report(paths.quality_report, {**found, "made_from": list(shared.values()), "files": manifest.entries(files)})
+    made = [{**one, "report": made_from.code(*made_from.EXPORT_REPORT)} for one in shared.values()]
+    write_report(paths.quality_report, {**found, "made_from": made, "files": manifest.entries(files)})
     total = sum(map(len, files.values()))
     print(f"export: kept {total - len(tasks)}, wrote {len(tasks)}")
     rows, size = count(found["rows"], "row"), found["bytes"] / 1e6

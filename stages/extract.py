@@ -64,7 +64,8 @@ def extract(paths: Paths, params: Params) -> None:
         new = retrying("extract", params.source, lambda: read_days(params, to_read, shared, staging)) if read else {}
         inputs.check()
     files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
-    write_report(paths.extract_report, report(files, list(shared.values())))
+    made = [{**one, "stage": made_from.code(*made_from.EXTRACT_REPORT)} for one in shared.values()]
+    write_report(paths.extract_report, report(files, made))
     rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
     print(f"extract: kept {total - read}, read {read}, dropped {dropped}")
     print(f"extract: {count(rows, 'row')} in {count(total, 'file')} under {paths.raw}")

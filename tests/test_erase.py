@@ -196,7 +196,7 @@ def test_files_of_no_version_are_spared(own: Clone, db: Database) -> None:
     own.run("dvc", "repro")
     holding = cached(own, USER_B)
     said = erase(own, "--local-only", ok=False)
-    assert "belong to no version that Git knows" in said
+    assert "of no version that Git knows" in said
     assert cached(own, USER_B) == holding
     assert "proof:" in erase(own, "--local-only", "--also-unknown")
     assert cached(own, USER_B) == []

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ import commands.refresh
 from pipeline.checks.current import check_current
 from pipeline.core.errors import DataError, PipelineError, TransientSourceError
 from pipeline.core.inputs import Inputs
-from pipeline.files.layout import day_path
+from pipeline.files.layout import day_path, read_report, write_report
 from pipeline.postgres import statements
 from tests.helpers import UNTIL, USER_A, YESTERDAY, Clone, Database, Project, event
 
@@ -241,3 +242,32 @@ def test_the_window_moves_back_only_where_it_is_asked_to(db: Database, project: 
     assert asked is not None
     project.refresh(until=datetime.fromisoformat(asked[1]).date())
     project.refresh(until=None)
+
+
+@pytest.mark.xdist_group("clones")
+def test_what_editors_leave_beside_code_is_no_input(clone: Clone) -> None:
+    for name in (".DS_Store", "types.py~", ".types.py.swp", "#types.py#"):
+        (clone.path / "schemas" / name).write_text("not code")
+    for folder in ("stages", "schemas"):
+        (clone.path / folder / ".#types.py").symlink_to("me@here.1:2")  # as Emacs locks a file
+    assert "up to date" in clone.run("dvc", "repro").stdout
+    clone.run("python", "-m", "stages.validate")
+    clone.run("python", "-m", "commands.summary")
+
+
+@pytest.mark.xdist_group("clones")
+def test_a_clone_without_data_is_told_where_it_is(clone: Clone) -> None:
+    shutil.rmtree(clone.path / "data/export")
+    (clone.path / "data/analytics.duckdb").unlink()
+    assert "next:     dvc pull, or make repro" in clone.fails("python", "-m", "commands.summary")
+
+
+@pytest.mark.parametrize("report", ["extract_report", "validation_report", "quality_report", "load_report"])
+@pytest.mark.parametrize("value", [None, 5, [[]], "x"], ids=str)
+def test_a_report_of_another_form_is_an_error_and_no_traceback(published: Project, report: str, value: object) -> None:
+    path = getattr(published.paths, report)
+    content = read_report(path)
+    for key in content:
+        write_report(path, {**content, key: value})
+        with suppress(DataError):
+            check_current(published.paths, published.params)

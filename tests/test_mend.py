@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fix_remote import S3, bytes_of, copy_of, with_remote
-from tests.helpers import Clone
+from tests.helpers import USER_C, Clone
 
 pytestmark = pytest.mark.xdist_group("remote")
 
@@ -122,3 +122,49 @@ def test_a_file_that_is_whole_nowhere_is_removed_and_made_anew(own: Clone, s3: S
     other = copy_of(own, "other")
     other.run("dvc", "pull")
     assert bytes_of(other) == before
+
+
+def test_days_that_share_an_object_are_mended_once(own: Clone, s3: S3, bucket: str) -> None:
+    """Days without rows are one file for the cache. A whole copy of any of them is enough, and is not lost."""
+    with_remote(own, s3, bucket)
+    own.change(("days: 5", "days: 3"), ("user_id: null", f"user_id: {USER_C}"))
+    own.run("dvc", "repro")
+    own.run("dvc", "push")
+    before = bytes_of(own)
+    days = sorted(file for file in before if file.startswith("data/export"))
+    shared = [file for file in days if before[file] == before[days[0]]]
+    assert len(shared) > 1
+    cached = object_of(own, shared[0])
+    by_the_disk(flip)(cached)
+    for file in shared[1:]:
+        (own.path / file).unlink()
+    assert "cache: 1 file damaged" in own.run("python", "-m", "commands.check", ok=False).stdout
+    assert own.run("python", "-m", "commands.mend").stdout.count("replaced data/") == 1
+    own.run("dvc", "checkout", "--force")
+    assert bytes_of(own) == before
+
+
+def test_a_damaged_list_of_a_folder(own: Clone, s3: S3, bucket: str) -> None:
+    with_remote(own, s3, bucket)
+    own.run("dvc", "push")
+    lists = sorted((own.path / ".dvc/cache/files").rglob("*.dir"))
+    listed = next(file for file in lists if b"2025-10-26/part" in file.read_bytes())
+    content = listed.read_bytes()
+    by_the_disk(flip)(listed)
+    own.run("python", "-m", "commands.check", ok=False)
+    own.run("python", "-m", "commands.mend")
+    assert listed.read_bytes() == content
+    own.run("python", "-m", "commands.check")
+
+
+def test_a_linked_file_that_was_written_to_is_brought_back(own: Clone, s3: S3, bucket: str) -> None:
+    """DVC removes a damaged object that can be written to when it looks at it. So the check looks first."""
+    with_remote(own, s3, bucket)
+    own.run("dvc", "push")
+    link(own, "hardlink")
+    before = bytes_of(own)
+    flip(own.path / FILE)
+    assert "cache: 1 file damaged" in own.run("python", "-m", "commands.check", ok=False).stdout
+    own.run("python", "-m", "commands.mend")
+    own.run("dvc", "checkout", "--force")
+    assert bytes_of(own) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg2
@@ -54,8 +55,6 @@ def test_such_a_role_never_sees_a_table_that_is_filled_anew_empty(db: Database, 
     pinned = reader.paths.watermark.read_text()
     with psycopg2.connect(db.url()) as writer, writer.cursor() as cursor:
         cursor.execute("CREATE TEMP TABLE kept AS TABLE behavioral_events; TRUNCATE behavioral_events")
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor(1) as pool:
             running = pool.submit(getattr(reader, what))
             db.wait_for_lock()
@@ -156,3 +155,17 @@ def test_a_refused_login_in_another_language_is_tried_again(said: str, again: bo
     error = psycopg2.OperationalError(f'connection to server at "h" (192.0.2.1), port 5432 failed: {said}')
     found = explain(error, Target("", (), "h", False, (), settings))
     assert isinstance(found, TransientSourceError) == again
+
+
+def test_such_a_role_stands_in_no_migration_s_way(db: Database, reader: Project) -> None:
+    """One that comes between its two locks waits for the first, and the second for it: a circle that nobody sees."""
+    reader.set(source__lock_timeout=30, source__attempts=3)
+    with psycopg2.connect(db.url()) as first, first.cursor() as cursor, ThreadPoolExecutor(2) as pool:
+        cursor.execute("LOCK TABLE behavioral_events IN ACCESS EXCLUSIVE MODE")
+        refreshing = pool.submit(reader.refresh)
+        db.wait_for_lock()
+        migrating = pool.submit(db.run, "ALTER TABLE behavioral_events ADD COLUMN later int")
+        db.wait_for_lock(2)
+        first.commit()
+        migrating.result(timeout=10)
+        refreshing.result(timeout=20)

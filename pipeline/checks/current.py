@@ -31,7 +31,12 @@ NEXT = "dvc repro; where that runs nothing, dvc repro --force"
 
 def check_current(paths: Paths, params: Params) -> None:
     """Raise DataError that names the first stage whose report or output is not what it should be, and why."""
-    for stage, why in differences(paths, params):
+    try:
+        found = next(differences(paths, params), None)
+    except (TypeError, KeyError, IndexError, ValueError, AttributeError):
+        found = ("a stage", "a report of another form than this code writes")
+    if found is not None:
+        stage, why = found
         raise DataError(
             f"what {stage} left is not what is asked for now: {why}",
             where=str(paths.reports),
@@ -53,7 +58,9 @@ def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
     listed = read_report(paths.extract_report, "made_from")["made_from"]
     for table, entry in zip(TABLES, listed, strict=False):
         shared = made_from.raw(table, params.extract)
-        yield from other(entry, shared)
+        if others := list(other(entry, {**shared, "stage": made_from.code(*made_from.EXTRACT_REPORT)})):
+            yield from others
+            continue  # then the days are others, too
         pins = watermark.pinned(pinned, table.name, params.extract.days)
         wanted = {day: manifest.made_from(shared, pin) for day, pin in pins.items()}
         yield from other_days(raw[table.name], wanted, "pins in watermark.yaml")
@@ -80,7 +87,9 @@ def exported(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
         if any(column.pseudonym for column in table.columns) and params.export.pseudonymize != (key != NO_PSEUDONYMS):
             yield f"{table.name} was exported {'without' if key == NO_PSEUDONYMS else 'with'} pseudonyms"
         shared = made_from.exported(table, key)
-        yield from other(entry, shared)
+        if others := list(other(entry, {**shared, "report": made_from.code(*made_from.EXPORT_REPORT)})):
+            yield from others
+            continue
         if aside and not paths.quarantined(table.name).exists():
             continue  # in a clone without data, which rows were left out can't be told
         bad = quarantined_rows(paths.quarantined(table.name)) if aside else {}
@@ -132,6 +141,13 @@ def check_database(paths: Paths) -> None:
     """Raise DataError unless data/analytics.duckdb is the one of dvc.lock: Git brings the reports and not the data."""
     known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
     md5 = known.get(str(paths.database.relative_to(paths.root)))
+    if not paths.database.exists():
+        raise DataError(
+            f"there is no {paths.database}",
+            where=str(paths.database),
+            expected="the database that the load stage makes",
+            next_step="dvc pull, or make repro",
+        )
     if md5 is not None and md5 != md5_of(paths.database):
         raise DataError(
             f"{paths.database} is of another version than dvc.lock",

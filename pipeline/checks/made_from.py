@@ -36,6 +36,9 @@ CHECKED = (
     "schemas",
     "stages/validate.py",
 )
+# What else makes the report of a stage, and no file.
+EXTRACT_REPORT = ("stages/extract.py",)
+EXPORT_REPORT = ("pipeline/checks/figures.py", "stages/export.py")
 EXPORTED = (
     "pipeline/days/export.py",
     "pipeline/files/pseudonyms.py",
@@ -53,7 +56,9 @@ NO_PSEUDONYMS = "none"
 def code(*places: str) -> str:
     """The fingerprint of modules, and of all in the folders among them."""
     found = [ROOT / place for place in places]
-    return manifest.code(*(file for place in found for file in sorted(place.rglob("*.py")) or [place]))
+    return manifest.code(
+        *(file for place in found for file in sorted(filter(Path.is_file, place.rglob("*.py"))) or [place])
+    )
 
 
 def raw(table: Table, params: Extract) -> dict[str, str]:

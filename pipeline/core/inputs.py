@@ -24,7 +24,8 @@ CODE = ("*.py", "*.sql")
 
 def _code() -> dict[Path, bytes]:
     folders = [ROOT / name for name in ("pipeline", "schemas", "stages")]
-    return {file: file.read_bytes() for folder in folders for kind in CODE for file in folder.rglob(kind)}
+    files = [file for folder in folders for kind in CODE for file in folder.rglob(kind)]
+    return {file: file.read_bytes() for file in files if file.is_file()}  # and not an editor's link to nowhere
 
 
 # `stages` imports this module before any other, so that no line of code is older than what is remembered of it.

@@ -131,6 +131,11 @@ def lock(connection: Connection, target: Target) -> list[Relation]:
     return refused
 
 
+def set_lock_timeout(connection: Connection, seconds: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{seconds}s'")  # which takes no snapshot
+
+
 def read_none(connection: Connection, relations: Sequence[Relation]) -> None:
     """Read no row of each table: it takes the same lock, and the transaction snapshot, too."""
     for relation in relations:
@@ -164,10 +169,17 @@ class SharedSnapshot:
         if refused:
             # A connection of its own holds the lock while this one takes its snapshot, and until the end.
             self._holders.append(connect(self._target))
-            for connection in (*self._holders, *self._connections):
-                self._futures.append(self._alone.submit(read_none, connection, refused))
-                self._futures[-1].result()
+            self._alone_on(self._holders[0], read_none, refused)
+            # A migration that came meanwhile waits for the holder, and this connection for the migration.
+            impatient = self._target._replace(settings=self._target.settings._replace(lock_timeout=JOINED_LOCK_TIMEOUT))
+            with explained(impatient, "joined"):
+                self.run(set_lock_timeout, JOINED_LOCK_TIMEOUT)
+                self.run(read_none, refused)
         self._name = str(self.run(fetch, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
+
+    def _alone_on(self, connection: Connection, work: Callable[..., object], *args: object) -> None:
+        self._futures.append(self._alone.submit(work, connection, *args))
+        self._futures[-1].result()
 
     def run(
         self,

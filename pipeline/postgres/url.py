@@ -131,6 +131,8 @@ def _arguments(query: str) -> dict[str, str]:
             raise _bad_url(f"has an argument {name!r}, which chooses nothing; the schema is chosen by ?schema=")
         if name not in LIBPQ | PRISMA_ONLY and re.search("ssl|tls|encrypt|secure", lower):
             value = arguments.pop(name).lower()
+            if lower == "sslidentity":
+                raise _bad_url("has sslidentity, which libpq has not; write sslmode=require, sslcert and sslkey (PEM)")
             if lower != "ssl" or value not in ("true", "1", "false", "0"):
                 raise _bad_url(f"has an argument {name!r}, by which nothing would be encrypted; write sslmode=require")
             if value in ("true", "1"):

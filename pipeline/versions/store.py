@@ -114,7 +114,7 @@ def project(alone: bool = False) -> Iterator[Repo]:
         busy = PipelineError(
             "another command of DVC works in this project",
             where=str(Path.cwd()),
-            expected="no run, push or pull meanwhile: it could bring back what is deleted",
+            expected="no run, push or pull meanwhile: it could bring back, or use, what is changed here",
             next_step="the same command again when it has ended",
         )
         try:
