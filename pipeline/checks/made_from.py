@@ -6,8 +6,8 @@ Only what decides a byte or a verdict: no batch size, no number of workers.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -100,4 +100,12 @@ def loaded(params: Params) -> dict[str, Any]:
 
 
 def _versions(*libraries: str) -> Mapping[str, str]:
-    return {name: metadata.version(name) for name in libraries}
+    return {name: _version(name) for name in libraries}
+
+
+def _version(library: str) -> str:
+    if library in sys.modules:
+        return str(sys.modules[library].__version__)
+    from importlib import metadata  # 0.04 s that a process which has the library need not spend
+
+    return metadata.version(library)
