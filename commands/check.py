@@ -86,8 +86,8 @@ def agreement(paths: Paths) -> tuple[bool, str]:
     if stages:
         return False, f"pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
     if others:
-        some = "; ".join(f"{stage}: {why}" for stage, why in others)
-        return False, f"pipeline and reports: {some}; next: {NEXT}"
+        said = "; ".join(f"{stage}: {why}" for stage, why in others)
+        return False, f"pipeline and reports: {said}; next: {NEXT}"
     if changed:
         return False, f"pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit"
     return True, "pipeline and dvc.lock agree"

@@ -48,9 +48,16 @@ def check_current(paths: Paths, params: Params) -> None:
 def differences(paths: Paths, params: Params, stages: int = 4) -> Iterator[tuple[str, str]]:
     """Each of the first `stages` stages whose report is of other inputs than are there, or of another run, and why."""
     raw = manifest.read(paths.extract_report, TABLES)
-    looks = {"extract": extracted, "validate": validated, "export": exported, "load": loaded}
-    for stage, look in list(looks.items())[:stages]:
+    locked = lock.load(paths.dvc_lock)
+    looks = {
+        "extract": (extracted, paths.extract_report),
+        "validate": (validated, paths.validation_report),
+        "export": (exported, paths.quality_report),
+        "load": (loaded, paths.load_report),
+    }
+    for stage, (look, report) in list(looks.items())[:stages]:
         yield from ((stage, why) for why in look(paths, params, raw))
+        yield from ((stage, why) for why in other_report(paths, report, locked))
 
 
 def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
@@ -64,7 +71,6 @@ def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
         pins = watermark.pinned(pinned, table.name, params.extract.days)
         wanted = {day: manifest.made_from(shared, pin) for day, pin in pins.items()}
         yield from other_days(raw[table.name], wanted, "pins in watermark.yaml")
-    yield from other_report(paths, paths.extract_report)
 
 
 def validated(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
@@ -75,7 +81,6 @@ def validated(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
         yield "it checked other files than those of extract.json"
     if report["failed_rows"] and params.validate.mode == "strict":
         yield f"{count(report['failed_rows'], 'row')} broke the contract"
-    yield from other_report(paths, paths.validation_report)
 
 
 def exported(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
@@ -97,7 +102,6 @@ def exported(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
             day: manifest.made_from(shared, file.sha256, bad.get(day, ())) for day, file in raw[table.name].items()
         }
         yield from other_days(files[table.name], wanted, "files in data/raw")
-    yield from other_report(paths, paths.quality_report)
 
 
 def loaded(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
@@ -109,7 +113,6 @@ def loaded(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
         yield "it compared other files than those of extract.json and quality.json"
     if not report["equal"]:
         yield "it found rows that are missing, too many or not the same"
-    yield from other_report(paths, paths.load_report)
 
 
 def other(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
@@ -129,18 +132,16 @@ def other_days(files: Mapping[date, manifest.File], wanted: Mapping[date, str], 
         yield f"{count(len(days), 'day')} of other {of}, the first is {days[0]}"
 
 
-def other_report(paths: Paths, report: Path) -> Iterator[str]:
+def other_report(paths: Paths, report: Path, locked: Mapping[str, str]) -> Iterator[str]:
     """Whether dvc.lock has another report: the run of the stage did not end, or Git brought another version."""
-    known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
-    md5 = known.get(str(report.relative_to(paths.root)))
+    md5 = locked.get(str(report.relative_to(paths.root)))
     if md5 is not None and md5 != md5_of(report):
         yield f"its last run did not end, or Git brought another version: {report} is not the one of dvc.lock"
 
 
 def check_database(paths: Paths) -> None:
     """Raise DataError unless data/analytics.duckdb is the one of dvc.lock: Git brings the reports and not the data."""
-    known = lock.outs(paths.dvc_lock.read_text(encoding="utf-8")) if paths.dvc_lock.exists() else {}
-    md5 = known.get(str(paths.database.relative_to(paths.root)))
+    md5 = lock.load(paths.dvc_lock).get(str(paths.database.relative_to(paths.root)))
     if not paths.database.exists():
         raise DataError(
             f"there is no {paths.database}",

@@ -169,17 +169,12 @@ class SharedSnapshot:
         if refused:
             # A connection of its own holds the lock while this one takes its snapshot, and until the end.
             self._holders.append(connect(self._target))
-            self._alone_on(self._holders[0], read_none, refused)
+            self._on(self._holders[0], read_none, refused)
             # A migration that came meanwhile waits for the holder, and this connection for the migration.
-            impatient = self._target._replace(settings=self._target.settings._replace(lock_timeout=JOINED_LOCK_TIMEOUT))
-            with explained(impatient, "joined"):
+            with explained(self._target, "joined"):
                 self.run(set_lock_timeout, JOINED_LOCK_TIMEOUT)
                 self.run(read_none, refused)
         self._name = str(self.run(fetch, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
-
-    def _alone_on(self, connection: Connection, work: Callable[..., object], *args: object) -> None:
-        self._futures.append(self._alone.submit(work, connection, *args))
-        self._futures[-1].result()
 
     def run(
         self,
@@ -188,7 +183,16 @@ class SharedSnapshot:
         **more: Arguments.kwargs,
     ) -> Result:
         """What `work` returns, on the first connection."""
-        future = self._alone.submit(work, self._connections[0], *args, **more)
+        return self._on(self._connections[0], work, *args, **more)
+
+    def _on(
+        self,
+        connection: Connection,
+        work: Callable[Concatenate[Connection, Arguments], Result],
+        *args: Arguments.args,
+        **more: Arguments.kwargs,
+    ) -> Result:
+        future = self._alone.submit(work, connection, *args, **more)
         self._futures.append(future)
         return future.result()
 
