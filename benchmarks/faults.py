@@ -10,166 +10,29 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
 import psycopg2
-import psycopg2.extensions
 
 from benchmarks import standby
+from benchmarks.damage import LINKS, damaged_object
+from benchmarks.lab import DVC, ROWS, TABLE, UNTIL, Fault, Lab, fill, record
+from benchmarks.moves import all_moves
+from benchmarks.relay import relay
 from benchmarks.report import STAGES, table
 from benchmarks.standby import dsn, url
-from pipeline.checks.current import differences
-from pipeline.core.params import load_params
-from pipeline.core.paths import Paths
 from pipeline.sample import server as pgserver
-from schemas.behavioral_events import BEHAVIORAL_EVENTS
-
-ROOT = Path(__file__).resolve().parent.parent
-UNTIL = "2025-10-28"
-ROWS = 60_000
-TABLE = BEHAVIORAL_EVENTS.name
-NAMES = BEHAVIORAL_EVENTS.names
-CLEAR = range(1, 8)  # the exit codes of pipeline.core.errors
-
-
-@dataclass
-class Fault:
-    """What came of one kind of fault."""
-
-    name: str
-    tries: int = 0
-    complete: int = 0
-    clear: int = 0
-    lost: int = 0
-    doubled: int = 0
-    unclear: list[str] = field(default_factory=list)
-
-
-class Lab:
-    """A server that may be broken, and a project folder whose stages read it."""
-
-    def __init__(self, where: dict[str, str], home: Path, folder: Path, minutes: float) -> None:
-        self.where, self.home, self.folder = where, home, folder
-        self.deadline = time.monotonic() + 60 * minutes
-        self.bin = pgserver.binaries(home)
-        self.env = {**os.environ, "DATABASE_URL": url(where), "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-        self.env["PSEUDONYM_KEY"] = "k" * 40
-        (folder / "params.yaml").write_text(
-            (ROOT / "params.yaml")
-            .read_text(encoding="utf-8")
-            .replace("days: 90", "days: 6")
-            .replace("attempts: 6", "attempts: 8")
-            .replace("retry_wait: 1\n", "retry_wait: 0.3\n")
-        )
-        assert load_params(folder / "params.yaml").extract.days == 6
-        self.must("refresh", "--until", UNTIL)
-        self.rows = self.expected()
-
-    def tries(self, times: int) -> Iterator[int]:
-        """Numbers from 0, until there were `times` or the time is over."""
-        for number in range(times):
-            if time.monotonic() > self.deadline:
-                return
-            yield number
-
-    def connect(self) -> psycopg2.extensions.connection:
-        connection: psycopg2.extensions.connection = psycopg2.connect(dsn(self.where))
-        connection.autocommit = True
-        return connection
-
-    def expected(self) -> Counter[tuple[object, ...]]:
-        """Every row as psycopg2 reads it, with how often it is there."""
-        columns = ", ".join(f'"{name}"::text' if name == "eventData" else f'"{name}"' for name in NAMES)
-        with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(f"SELECT {columns} FROM {TABLE}")
-            return Counter(cursor.fetchall())
-
-    def found(self) -> Counter[tuple[object, ...]]:
-        """Every row as DuckDB answers."""
-        columns = ", ".join(f'"{name}"::VARCHAR' if name == "eventData" else f'"{name}"' for name in NAMES)
-        with duckdb.connect(config={"file_search_path": str(self.folder)}) as connection:
-            connection.execute(f"ATTACH '{self.folder}/data/analytics.duckdb' AS a (READ_ONLY)")
-            return Counter(connection.execute(f"SELECT {columns} FROM a.{TABLE}").fetchall())
-
-    def counted(self, folder: str, user: str | None = None) -> int:
-        """Rows in data/FOLDER, of a user or of all."""
-        files = f"{self.folder}/data/{folder}/{TABLE}/*/*.parquet"
-        where = f"WHERE \"userId\" = '{user}'" if user else ""
-        row = duckdb.execute(
-            f"SELECT count(*) FROM read_parquet('{files}', hive_partitioning = false) {where}"
-        ).fetchone()
-        return int(row[0]) if row else 0
-
-    def is_table(self) -> bool:
-        with duckdb.connect(f"{self.folder}/data/analytics.duckdb", read_only=True) as connection:
-            return bool(connection.execute("SELECT 1 FROM duckdb_tables()").fetchall())
-
-    def start(self, stage: str, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", f"{'stages' if stage in STAGES else 'commands'}.{stage}", *arguments]
-        pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=self.folder, env=self.env, **pipes)  # type: ignore[call-overload, no-any-return]
-
-    def attempt(self, stage: str, *arguments: str) -> tuple[int, str]:
-        """Run a stage to its end; its exit code and what it said of errors."""
-        process = self.start(stage, *arguments)
-        _, said = process.communicate(timeout=120)
-        return process.returncode, said
-
-    def must(self, stage: str, *arguments: str) -> None:
-        code, said = self.attempt(stage, *arguments)
-        if code:
-            raise SystemExit(f"faults: {stage} failed without a fault:\n{said}")
-
-    def reset(self) -> None:
-        """Nothing extracted yet."""
-        shutil.rmtree(self.folder / "data", ignore_errors=True)
-
-    def finish(self) -> None:
-        for stage in STAGES:
-            self.must(stage)
-
-    def copying(self) -> list[int]:
-        with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("SELECT pid FROM pg_stat_activity WHERE query LIKE 'COPY%' AND state = 'active'")
-            return [row[0] for row in cursor.fetchall()]
-
-    def restart(self) -> None:
-        pgserver.stop(self.bin, self.home / "data")
-        pgserver.start(self.bin, self.home / "data", self.home / "log", **standby.PRIMARY)
-
-
-def record(lab: Lab, fault: Fault, code: int, said: str) -> None:
-    """Judge a try; then let the run complete, and compare every row."""
-    fault.tries += 1
-    if code == 0:
-        fault.complete += 1
-    elif code in CLEAR and "Traceback" not in said and "next:" in said:
-        fault.clear += 1
-    elif code == -signal.SIGKILL:
-        pass  # it had no chance to say anything; what counts is what the next run makes of it
-    else:
-        fault.unclear.append(f"{code}: {said[-300:]}")
-    lab.finish()
-    if code == -signal.SIGKILL:
-        fault.complete += 1
-    found = lab.found()
-    fault.lost += (lab.rows - found).total()
-    fault.doubled += (found - lab.rows).total()
-    left = [path for path in (lab.folder / "data").rglob(".*") if path.name not in (".times", ".verified")]
-    if left:
-        fault.unclear.append(f"left behind: {left[0]}")
 
 
 def killed(lab: Lab, stage: str, times: int, chance: random.Random) -> Fault:
@@ -343,17 +206,10 @@ def cancelled_by_replay(lab: Lab, times: int, home: Path) -> Fault:
 def twice(lab: Lab, times: int) -> Fault:
     """Two dvc repro in one checkout: one waits, or says that the other is at it."""
     fault = Fault("two dvc repro at once")
-    for file in ("dvc.yaml", "schemas", "stages", "pipeline", "commands"):
-        if not (lab.folder / file).exists():
-            (lab.folder / file).symlink_to(ROOT / file)
-    dvc = [sys.executable, "-m", "dvc"]
-    quiet = {"cwd": lab.folder, "env": lab.env, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    if not (lab.folder / ".dvc").exists():
-        subprocess.run([*dvc, "init", "-q", "--no-scm"], cwd=lab.folder, env=lab.env, check=True)
     for _ in lab.tries(times):
         lab.reset()
         (lab.folder / "dvc.lock").unlink(missing_ok=True)
-        both: list[subprocess.Popen[str]] = [subprocess.Popen([*dvc, "repro"], **quiet) for _ in range(2)]  # type: ignore[call-overload]
+        both = [lab.process([*DVC, "repro"]) for _ in range(2)]
         said = [process.communicate(timeout=180)[1] for process in both]
         good = 0 in [process.returncode for process in both]
         words = all(process.returncode == 0 or "lock" in text for process, text in zip(both, said, strict=True))
@@ -361,57 +217,76 @@ def twice(lab: Lab, times: int) -> Fault:
     return fault
 
 
-# What is saved in params.yaml while a stage runs, and how its output tells which of both it was made with.
-USER = "c" + "1".rjust(24, "u")
-MOVES: dict[str, tuple[str, str, Callable[[Lab], bool] | None]] = {
-    "extract": ("user_id: null", f"user_id: {USER}", lambda lab: lab.counted("raw") == ROWS // 50),
-    "validate": ("mode: strict", "mode: quarantine", None),  # the same, without invalid rows
-    "export": ("pseudonymize: false", "pseudonymize: true", lambda lab: lab.counted("export", USER) == 0),
-    "load": ("strategy: view", "strategy: table", Lab.is_table),
-}
+def wrong_clock(lab: Lab, times: int) -> Fault:
+    """refresh on a machine whose clock is days or years off, by libfaketime: the pins stay as they were."""
+    fault = Fault("a wrong clock while refresh runs")
+    installed = next(iter(find_spec("libfaketime").submodule_search_locations))  # type: ignore[union-attr,arg-type]
+    library = next(Path(installed).rglob("libfaketime.so.1"))
+    good = (lab.folder / "watermark.yaml").read_bytes()
+    for number in lab.tries(times):
+        shift = ("-2d", "@2020-01-01 00:00:00", "+1d")[number % 3]
+        lab.env |= {"LD_PRELOAD": str(library), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        code, said = lab.attempt("refresh")
+        for name in ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"):
+            del lab.env[name]
+        if code == 0 or (lab.folder / "watermark.yaml").read_bytes() != good:
+            fault.unclear.append(f"refresh believed a clock of {shift}")
+            (lab.folder / "watermark.yaml").write_bytes(good)
+        record(lab, fault, code, said)
+    return fault
 
 
-def moved(lab: Lab, stage: str, times: int, chance: random.Random) -> Fault:
-    """The stage ends with an error, or what it left is what the params say that it is, old or new."""
-    fault = Fault(f"params.yaml saved while {stage} runs")
-    old, new, is_new = MOVES[stage]
-    file = lab.folder / "params.yaml"
-    text = file.read_text(encoding="utf-8")
-    for _ in lab.tries(times):
+def silent(lab: Lab, times: int, chance: random.Random) -> Fault:
+    """Each connection passes so many bytes and no more, staying open; once it ends of itself, once it gets SIGTERM."""
+    fault = Fault("a network that goes silent, staying open")
+    params = lab.folder / "params.yaml"
+    text = params.read_text(encoding="utf-8")
+    short = re.sub(r"(?m)^  (stall_timeout|lock_timeout|attempts): \d+", r"  \1: 1", text)
+    for number in lab.tries(times):
         lab.reset()
-        for before in STAGES[: STAGES.index(stage)]:
-            lab.must(before)
-        process = lab.start(stage)
-        time.sleep(chance.uniform(0.1, 0.8))
-        file.write_text(text.replace(old, new), encoding="utf-8")
-        _, said = process.communicate(timeout=120)
-        if process.returncode == 0:
-            paths = Paths(lab.folder)
-            told = stage in [name for name, _ in differences(paths, load_params(paths.params), STAGES.index(stage) + 1)]
-            if is_new is not None and told == is_new(lab):
-                fault.unclear.append(f"a report says that its output is {'old' if told else 'new'}, and it is not")
-        file.write_text(text, encoding="utf-8")
+        params.write_text(short, encoding="utf-8")
+        with relay(lab.where, chance.choice([0, 200, 1_500, 300_000])) as way:
+            host = f"postgresql://{lab.where['user']}@127.0.0.1:{way.port}/{lab.where['dbname']}"
+            lab.env["DATABASE_URL"] = f"{host}?sslmode=disable&connect_timeout=2"
+            process = lab.start("extract")
+            begin = time.monotonic()
+            if number % 2:
+                way.silent.wait(30)
+                process.terminate()
+            _, said = process.communicate(timeout=120)
+            if time.monotonic() - begin > 30:
+                fault.unclear.append("it took longer than its bounds")
+        lab.env["DATABASE_URL"] = url(lab.where)
+        params.write_text(text, encoding="utf-8")
         record(lab, fault, process.returncode, said)
     return fault
 
 
-def fill(where: dict[str, str]) -> None:
-    with closing(psycopg2.connect(dsn(where))) as connection, connection, connection.cursor() as cursor:
-        cursor.execute((ROOT / "schemas" / "app" / "migration.sql").read_text(encoding="utf-8"))
-        cursor.execute(
-            f'INSERT INTO {TABLE} (id, "userId", "eventType", "eventData", timestamp, "timeOfDay") '
-            "SELECT 'c' || lpad(i::text, 24, '0'), 'c' || lpad((i %% 50)::text, 24, 'u'), 'FLASHCARD_FLIP', "
-            "jsonb_build_object('n', i, 'text', repeat(md5(i::text), 4)), "
-            f"timestamp '{UNTIL}' - interval '6 days' + i * interval '8 s', i %% 24 FROM generate_series(0, %s) i",
-            [ROWS - 1],
+def words(lab: Lab, times: int) -> Fault:
+    """A row of 20 MB with a word in its text that begins as a number would that JSON has not."""
+    fault = Fault("a body with words such as nan and info")
+    for number in lab.tries(times):
+        word = ("some info", "nan", "-Infinity, NaN")[number % 3]
+        lab.sql(
+            'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp, "timeOfDay") '
+            f"SELECT 'c' || repeat('w', 24), \"userId\", 'FLASHCARD_FLIP', jsonb_build_object('x', "
+            f"repeat('QUJDREVGR0hJSktM', 1250000), 'k', '{word}'), timestamp, 0 FROM behavioral_events LIMIT 1"
         )
+        lab.must("refresh", "--until", UNTIL)
+        lab.rows = lab.expected()
+        record(lab, fault, 0, "")
+        lab.sql("DELETE FROM behavioral_events WHERE id LIKE 'cw%'")
+        lab.must("refresh", "--until", UNTIL)
+        lab.rows = lab.expected()
+    return fault
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100, help="kill -9 in all, over the four stages; 100 by default")
     parser.add_argument("--times", type=int, default=3, help="tries of each other fault; 3 by default")
-    parser.add_argument("--minutes", type=float, default=20, help="no try begins after these; 20 by default")
+    parser.add_argument("--minutes", type=float, default=40, help="no try begins after these; 40 by default")
+    parser.add_argument("--skip", type=int, default=0, help="faults from the begin of the list")
     parser.add_argument("--seed", type=int, default=1, help="of the random moments")
     args = parser.parse_args()
     chance = random.Random(args.seed)
@@ -431,13 +306,17 @@ def main() -> None:
                 lambda: refused(lab, 1),
                 lambda: full(lab, args.times),
                 *(lambda stage=stage: disk_full(lab, stage, args.times) for stage in STAGES),
-                *(lambda stage=stage: moved(lab, stage, args.times, chance) for stage in STAGES),
+                *all_moves(lab, args.times, chance),
+                *(lambda link=link: damaged_object(lab, link, max(args.times, 4), chance) for link in LINKS),
+                lambda: wrong_clock(lab, args.times),
+                lambda: silent(lab, args.times, chance),
+                lambda: words(lab, args.times),
                 lambda: held_open(lab, args.times),
                 lambda: read_only(lab, args.times),
                 lambda: twice(lab, args.times),
                 lambda: cancelled_by_replay(lab, args.times, second),
             ]
-            for fault in faults if args.times else faults[: len(STAGES)]:
+            for fault in faults[args.skip :] if args.times else faults[: len(STAGES)]:
                 found.append(fault())
                 print(f"faults: {found[-1].name}: {found[-1].tries} tries", file=sys.stderr)
     finally:

@@ -20,6 +20,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files.layout import md5 as md5_of
+from pipeline.files.layout import remove_dangling_links
 from pipeline.versions import store
 from pipeline.versions.store import Place
 from pipeline.versions.whole import Object, damaged, wanted
@@ -28,6 +29,7 @@ from pipeline.versions.whole import Object, damaged, wanted
 def mend(paths: Paths) -> None:
     """Raises DataError when a damaged file is whole in no place."""
     lock = paths.dvc_lock.read_text(encoding="utf-8")
+    dangling = remove_dangling_links(paths.data)
     with store.project(alone=True) as repo:
         there = [(place, held) for place in places(repo) if (held := listed(place)) is not None]
         cached = {str(out) for out in repo.index.outs if out.use_cache}
@@ -58,7 +60,9 @@ def mend(paths: Paths) -> None:
         )
     number = len(gone | {md5 for some in bad.values() for md5 in some})
     said = f"{count(number, 'damaged or missing file')} replaced where there is a whole one; next: dvc checkout"
-    print(f"mend: {said if number else 'nothing is damaged'}")
+    if dangling and not number:
+        said = f"{count(dangling, 'link')} to files that are gone removed; next: dvc repro, which makes them anew"
+    print(f"mend: {said if number or dangling else 'nothing is damaged'}")
 
 
 def places(repo: Repo) -> list[Place]:

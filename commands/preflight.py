@@ -10,6 +10,8 @@ from pipeline.core import watermark
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
+from pipeline.core.progress import count
+from pipeline.files.layout import remove_dangling_links
 from schemas.tables import TABLES
 
 
@@ -17,6 +19,7 @@ def preflight(paths: Paths) -> None:
     """Raise ParamsError or PinError that says what can't be meant."""
     mend_lock(paths)
     mend_rwlock(paths)
+    mend_links(paths)
     params = load_params(paths.params)
     check_declared(TABLES)
     pinned = watermark.load(paths.watermark)
@@ -40,6 +43,12 @@ def mend_rwlock(paths: Paths) -> None:
     except ValueError:
         paths.rwlock.unlink()
         print(f"params: notice: {paths.rwlock} was cut off, as a killed run may leave it; DVC makes it again")
+
+
+def mend_links(paths: Paths) -> None:
+    """Remove links to files that DVC's cache no longer has (cache.type symlink); the run makes the files again."""
+    if number := remove_dangling_links(paths.data):
+        print(f"params: notice: {count(number, 'link')} in {paths.data} led nowhere; this run makes the files again")
 
 
 def main() -> None:

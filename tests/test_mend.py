@@ -124,6 +124,17 @@ def test_a_file_that_is_whole_nowhere_is_removed_and_made_anew(own: Clone, s3: S
     assert bytes_of(other) == before
 
 
+def test_links_to_files_that_the_cache_has_no_longer(own: Clone) -> None:
+    """With symlinks the workspace has no file of its own; DVC ends at a link that leads nowhere."""
+    link(own, "symlink")
+    before = bytes_of(own)
+    for mend in ("python -m commands.mend && dvc repro", "make repro"):
+        object_of(own, FILE).unlink()
+        assert "No such file" in own.fails("dvc", "repro", "--force")
+        assert "1 link" in own.run("sh", "-c", mend).stdout
+        assert bytes_of(own) == before
+
+
 def test_days_that_share_an_object_are_mended_once(own: Clone, s3: S3, bucket: str) -> None:
     """Days without rows are one file for the cache. A whole copy of any of them is enough, and is not lost."""
     with_remote(own, s3, bucket)

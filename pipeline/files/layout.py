@@ -204,3 +204,11 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+def remove_dangling_links(folder: Path) -> int:
+    """Remove symbolic links that lead nowhere, as to a file of DVC's cache that is gone; DVC ends at each. How many."""
+    dangling = [path for path in folder.rglob("*") if path.is_symlink() and not path.exists()]
+    for path in dangling:
+        path.unlink()
+    return len(dangling)
