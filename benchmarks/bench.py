@@ -45,6 +45,7 @@ from benchmarks.report import (
     REFRESH,
     STAGES,
     TABLE_LOAD,
+    VALIDATE_WORDS,
     Results,
     Run,
     machine,
@@ -61,6 +62,8 @@ PLAIN_RUNS = 2  # it takes long and its ratio is far from 1
 PLAIN_ROWS = 2_000_000  # beyond, it may need more memory than there is
 PYTHON_M = [sys.executable, "-m"]
 TABLE = BEHAVIORAL_EVENTS.name
+EXTENSION = "CREATE EXTENSION pg_stat_statements;\n"
+WORDS = "words"  # a schema of the database, and the folder of the project that reads it
 NOTHING_TO_DO = "Data and pipelines are up to date"
 
 
@@ -141,11 +144,15 @@ def database(rows: int, days: int, skew: float) -> Iterator[tuple[str, list[str]
         events = (ROOT / "benchmarks" / "fill.sql").read_text(encoding="utf-8")
         # CHECKPOINT, so that the server does not write these rows to disk while others are measured.
         before = "SET client_min_messages = warning;\nSET maintenance_work_mem = '256MB';\n"
-        before += "CREATE EXTENSION pg_stat_statements;\n"
+        before += EXTENSION
         script = f"{before}{tables}{events}{mark}{indexes}VACUUM ANALYZE;\nCHECKPOINT;\n"
         values = {"rows": rows, "days": days, "last_day_rows": round(rows * skew)}
         options = [part for name, value in values.items() for part in ("-v", f"{name}={value}")]
-        subprocess.run([*psql, *options, "-f", "-"], input=script, text=True, encoding="utf-8", check=True)
+        # The same rows again, with words in each that begin as numbers do that JSON has not.
+        again = f"CREATE SCHEMA {WORDS};\nSET search_path = {WORDS};\n{script.replace(EXTENSION, '')}"
+        for title, part in (("Übung ", script), ("info, nan ", again)):
+            command = [*psql, *options, "-v", f"title={title}", "-f", "-"]
+            subprocess.run(command, input=part, text=True, encoding="utf-8", check=True)
 
     try:
         # It counts the rows that COPY sent, by statement.
@@ -189,6 +196,17 @@ def table_copy(copy: Path, to: Path) -> None:
 
 
 CODE = ("pipeline", "schemas", "stages")
+
+
+def words_project(copy: Path, to: Path, env: Mapping[str, str], days: int) -> None:
+    """A folder with what validate needs, of the rows with words in them."""
+    to.mkdir()
+    for name in (*CODE, "commands"):
+        (to / name).symlink_to(copy / name)
+    shutil.copy2(copy / "params.yaml", to)
+    own = {**env, "DATABASE_URL": f"{env['DATABASE_URL']}&schema={WORDS}"}
+    measure([*PYTHON_M, "commands.refresh", "--until", UNTIL, "--days", str(days)], to, own)
+    measure([*PYTHON_M, "stages.extract"], to, own)
 
 
 def same_folders(copy: Path, to: Path) -> None:
@@ -275,7 +293,7 @@ def floor_sql(days: int) -> str:
 
 def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step]:
     """Everything that one round measures, each stage with all of its work to do."""
-    copy, empty, folders, table = (folder / name for name in ("copy", "empty", "folders", "table"))
+    copy, empty, folders, table, words = (folder / name for name in ("copy", "empty", "folders", "table", WORDS))
     repro = [*PYTHON_M, "dvc", "repro"]
     refresh = [*PYTHON_M, "commands.refresh", "--until", UNTIL, "--days", str(days)]
     nothing_to_do = [
@@ -290,6 +308,7 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
         Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
         Step(REFRESH, refresh, copy, partial(unmake, copy, "refresh"), "nothing moved"),
         *(Step(name, [*PYTHON_M, f"stages.{name}"], copy, partial(unmake, copy, name)) for name in STAGES),
+        Step(VALIDATE_WORDS, [*PYTHON_M, "stages.validate"], words, partial(unmake, words, "validate")),
         Step(TABLE_LOAD, [*PYTHON_M, "stages.load"], table, partial(table_copy, copy, table)),
     ]
     if plain:
@@ -348,6 +367,7 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                 small_project(folder / name, commands)
                 measure([*PYTHON_M, "dvc", "repro"], folder / name, env)
             measure([*PYTHON_M, "dvc", "repro"], folder / "copy", env)
+            words_project(folder / "copy", folder / WORDS, env, days)
             same_folders(folder / "copy", folder / "folders")
             measure([*PYTHON_M, "dvc", "repro"], folder / "folders", env)
             measure([*PYTHON_M, "dvc", "remote", "add", "bench", str(folder / "remote")], folder / "copy", env)

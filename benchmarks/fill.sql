@@ -1,5 +1,6 @@
 -- Synthetic events that obey the contract, the same rows on every machine. psql's variables: rows, days (whole UTC
--- days before 2025-10-28) and last_day_rows, how many of the rows lie in the last day; the others are spread evenly.
+-- days before 2025-10-28), last_day_rows, how many of the rows lie in the last day, the others being spread evenly, and
+-- title, with which each row's title begins.
 -- Rows arrive in the order of time, as an app writes them. hashint8extended stands in for random().
 INSERT INTO context_metadata (id, "userId", timestamp, "mood", "energyLevel")
 SELECT
@@ -17,7 +18,7 @@ SELECT
         'tags', jsonb_build_array('t' || b % 13, 't' || b % 7),
         'card', jsonb_build_object('deck', (ARRAY['Größen', 'Ökologie', 'Σημεία'])[1 + b % 3]),
         'device', jsonb_build_object('os', (ARRAY['ios', 'android', 'web'])[1 + c % 3], 'version', '17.' || c % 10),
-        'title', 'Übung ' || b % 1000
+        'title', :'title' || b % 1000
     ),
     timestamp '2025-10-28' - :days * interval '1 day' + at_ms * interval '1 ms',
     (ARRAY['RUSHED', 'NORMAL', 'THOROUGH', NULL]::"CompletionQuality"[])[1 + (a >> 4) % 4],

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -21,6 +23,7 @@ from tests.helpers import (
     Database,
     Project,
     damage,
+    environment,
     event,
     fails,
     files,
@@ -61,6 +64,38 @@ def test_a_signal_ends_the_run_with_nothing_published_and_no_connection_left(
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     while db.run(others, [db.name]) != [(0,)]:
         pass
+
+
+def test_a_signal_that_a_library_catches_ends_the_run_before_it_publishes(published: Project) -> None:
+    """Libraries have places that catch all exceptions, that of a signal too."""
+    code = """
+import os, signal, stages.export as s
+from pipeline.core.inputs import Inputs
+from pipeline.core.process import run_stage
+check = Inputs.check
+def caught(self):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        check(self)
+Inputs.check = caught
+run_stage("export", s.export, "")
+"""
+    shutil.rmtree(published.exported)
+    before = files(published.root)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=published.root, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert ended.stderr == "stopped by SIGTERM; nothing was published\n"
+    assert files(published.root) == before
+
+
+def test_a_signal_while_modules_are_imported_is_said(published: Project) -> None:
+    code = "import os, signal, stages; os.kill(os.getpid(), signal.SIGINT)"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ended.returncode == -signal.SIGINT
+    assert ended.stderr == "stopped by SIGINT; nothing was published\n"
 
 
 def test_a_limit_on_idle_transactions_ends_no_run(

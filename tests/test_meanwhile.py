@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import psycopg2
@@ -18,8 +21,7 @@ from pipeline.checks.current import check_current
 from pipeline.core.errors import DataError, PipelineError, TransientSourceError
 from pipeline.core.inputs import Inputs
 from pipeline.files.layout import day_path, read_report, write_report
-from pipeline.postgres import statements
-from tests.helpers import UNTIL, USER_A, YESTERDAY, Clone, Database, Project, event
+from tests.helpers import UNTIL, USER_A, YESTERDAY, Clone, Database, Project, event, run_module
 
 Change = Callable[[Project], object]
 
@@ -214,23 +216,27 @@ def test_labels_that_are_swapped_and_back_while_days_are_hashed(
     project.run()
 
 
-@pytest.mark.parametrize(
-    ("days", "said"),
-    [
-        pytest.param(-2, "this machine's clock says", id="two days behind"),
-        pytest.param(-2000, "this machine's clock says", id="years behind"),
-        pytest.param(1, "this machine's clock says", id="a day ahead"),
-    ],
-)
-def test_a_wrong_clock_pins_nothing(
-    db: Database, project: Project, monkeypatch: pytest.MonkeyPatch, days: int, said: str
-) -> None:
-    real = statements.clock
-    monkeypatch.setattr(statements, "clock", lambda connection: real(connection) - timedelta(days=days))
-    with pytest.raises(PipelineError, match=said) as refused:
-        project.refresh(until=None)
-    assert "--until" in str(refused.value)
+@pytest.mark.skipif(sys.platform != "linux", reason="libfaketime is a library for Linux here")
+@pytest.mark.parametrize("shift", ["-2d", "@2020-01-01 00:00:00", "+1d"])
+def test_a_wrong_clock_pins_nothing(db: Database, project: Project, shift: str) -> None:
+    done = run_module(project, "commands.refresh", **faketime(shift))
+    assert done.returncode == 1, done.stderr
+    assert "this machine's clock says" in done.stderr
+    assert "--until" in done.stderr
     assert not project.paths.watermark.exists()
+
+
+def test_a_clock_that_is_seconds_off_is_believed(db: Database, project: Project) -> None:
+    assert run_module(project, "commands.refresh", **faketime("-200s")).returncode == 0
+
+
+def faketime(shift: str) -> dict[str, str]:
+    """The environment of a process whose clock is moved by `shift`, as of faketime(1)."""
+    installed = find_spec("libfaketime")
+    assert installed is not None
+    assert installed.submodule_search_locations is not None
+    library = next(Path(installed.submodule_search_locations[0]).rglob("libfaketime.so.1"))
+    return {"LD_PRELOAD": str(library), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 def test_the_window_moves_back_only_where_it_is_asked_to(db: Database, project: Project) -> None:

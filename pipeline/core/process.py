@@ -1,4 +1,4 @@
-"""A stage or a command as a process: signals, what is printed of an error, exit codes, and how long it took."""
+"""A stage or a command as a process: what is printed of an error, exit codes, and how long it took."""
 
 from __future__ import annotations
 
@@ -7,32 +7,19 @@ import errno
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from pipeline.core import signals
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
-from pipeline.core.progress import beside_bar
 
 # A stage imports this module before any other, since imports are a good part of its time.
 STARTED = time.perf_counter()
-
-# Seconds after a signal until what blocks is broken off, and until the process ends whatever hangs. A call of a library
-# that waits for the network lets no signal through.
-BREAK_OFF, END = 2.0, 7.0
-
-_when_stopped: list[Callable[[], None]] = []
-
-# What a signal finds: whether files are being put in place, and which signal it was.
-_publishing = False
-_stopped: int | None = None
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 FOLDER_PROBLEMS = {
     errno.ENOSPC,
@@ -71,38 +58,24 @@ def project() -> Paths:
     return paths
 
 
-def when_stopped(break_off: Callable[[], None]) -> None:
-    """Have this called in another thread when a signal has come and the process does not end."""
-    _when_stopped.append(break_off)
-
-
-def publishing() -> None:
-    """Say that from here on files are put in place, so that a signal does not say that nothing was published."""
-    global _publishing
-    _publishing = True
-
-
 def run(stage: str, main: Callable[[], None]) -> None:
     """Run a stage's main, turn what it raises into a message and an exit code, and save how long it took.
 
     The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
     """
     _open_standard_files()
-    for number in SIGNALS:
-        if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
-            signal.signal(number, _terminate)
-    sys.excepthook = _report
+    signals.handle()
     try:
-        _mind_signals()
+        signals.watch()
         main()
+        signals.end_if_stopped()  # a signal whose exception a library caught
     except PipelineError as error:
         print(f"{stage}: error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except BrokenPipeError:
         os._exit(1)  # whoever read the output has gone; there is nobody to tell
     except Exception as error:
-        if _stopped is not None:  # what libraries make of the signal
-            raise SystemExit(128 + _stopped) from None
+        signals.end_if_stopped()  # what libraries make of the signal
         if isinstance(error, OSError) and not _can_print():
             with suppress(OSError):
                 print(f"{stage}: error: standard output can't be written: {error}", file=sys.stderr)
@@ -147,8 +120,13 @@ def _can_print() -> bool:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Of errors that come before `run`, as an import may raise: a line in place of a traceback where it is known."""
+    if isinstance(error, KeyboardInterrupt):
+        signals.say_stopped(signal.SIGINT)
+    elif isinstance(error, Exception) and is_lack_of_memory(error):
+        print(f"error: {_no_memory(error)}", file=sys.stderr)
     # psycopg2 prints this on the side when a server goes down within a COPY; the error itself is raised as well.
-    if not (isinstance(error, SystemError) and "returned a result with an exception set" in str(error)):
+    elif not (isinstance(error, SystemError) and "returned a result with an exception set" in str(error)):
         sys.__excepthook__(kind, error, trace)
 
 
@@ -167,6 +145,16 @@ def is_lack_of_memory(error: Exception) -> bool:
     return bool(names & {"MemoryError", "OutOfMemoryException"}) or any(words in str(error) for words in said)
 
 
+def _no_memory(error: Exception) -> PipelineError:
+    said = " ".join(str(error).split())[:500]
+    return PipelineError(
+        f"there is not enough memory: {said or 'Python got none'}",
+        where=str(Path.cwd()),
+        expected="memory for the largest values of a day, several times",
+        next_step="end what else runs, raise ulimit -v, or take a larger machine; then the same command again",
+    )
+
+
 def _explain(stage: str, error: Exception) -> PipelineError | None:
     """What the system, Arrow or DuckDB complain about, as a message; None for anything else."""
     library = type(error).__module__.split(".")[0].lstrip("_") in ("pyarrow", "duckdb")
@@ -182,12 +170,7 @@ def _explain(stage: str, error: Exception) -> PipelineError | None:
             next_step=f"check df -h . and ls -ld data, then dvc repro {stage}; earlier outputs are as they were",
         )
     if is_lack_of_memory(error):
-        return PipelineError(
-            f"there is not enough memory: {said or 'Python got none'}",
-            where=str(Path.cwd()),
-            expected="memory for the largest values of a day, several times",
-            next_step="end what else runs, raise ulimit -v, or take a larger machine; then the same command again",
-        )
+        return _no_memory(error)
     if library or isinstance(error, OSError):
         return DataError(
             f"a file can't be read or written: {said}",
@@ -198,44 +181,6 @@ def _explain(stage: str, error: Exception) -> PipelineError | None:
     return None
 
 
-def _terminate(number: int, _: object) -> None:
-    # As an exception, so that files and servers are put away on the way out, which a second signal must not disturb.
-    global _stopped
-    _stopped = number
-    for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)
-    _say_stopped(number)
-    raise SystemExit(128 + number)
-
-
-def _say_stopped(number: int) -> None:
-    published = "files were being put in place, dvc repro ends that" if _publishing else "nothing was published"
-    # Past Python's buffers: the signal may have come in the middle of a print, which can't be entered twice.
-    with suppress(OSError):  # a terminal that is gone, as SIGHUP says
-        os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; {published}')}\n".encode())
-
-
-def _mind_signals() -> None:
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    signal.set_wakeup_fd(write, warn_on_full_buffer=False)  # which the system writes to, whatever the main thread does
-    threading.Thread(target=_see_to_the_end, args=(read,), name="signals", daemon=True).start()
-
-
-def _see_to_the_end(signals: int) -> None:
-    """End the process within END seconds after a signal."""
-    number = 0
-    while number not in SIGNALS:
-        number = os.read(signals, 1)[0]
-    for wait, actions in ((BREAK_OFF, list(_when_stopped)), (END - BREAK_OFF, [])):
-        time.sleep(wait)  # for the process to end, of which nobody would tell this thread
-        for action in actions:
-            action()
-    if _stopped is None:
-        _say_stopped(number)
-    os._exit(128 + number)
-
-
 def _save_time(stage: str, seconds: float) -> None:
     try:
         path = Paths().time(stage)
@@ -243,3 +188,6 @@ def _save_time(stage: str, seconds: float) -> None:
         path.write_text(f"{seconds:.2f}\n")
     except OSError:
         pass  # a nicety of the summary; the stage has done its work
+
+
+sys.excepthook = _report

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import DataError
-from pipeline.core.process import publishing
+from pipeline.core.signals import publishing
 
 PREFIX = "event_date="
 PART = "part-0.parquet"

@@ -18,7 +18,7 @@ import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
 from psycopg2.extensions import connection as Connection
 
-from pipeline.core import process
+from pipeline.core import signals
 
 # Seconds between two looks.
 EVERY = 0.5
@@ -37,7 +37,7 @@ def watch(connection: Connection, limit: float) -> None:
     """
     _limits[connection] = limit
     if _watching.acquire(blocking=False):  # once in a process
-        process.when_stopped(hang_up_all)
+        signals.when_stopped(hang_up_all)
         threading.Thread(target=_look, name="stalled", daemon=True).start()
 
 
