@@ -9,6 +9,8 @@ import argparse
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from pipeline.checks.current import NEXT, differences
 from pipeline.core.errors import PipelineError
@@ -16,8 +18,9 @@ from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
+from pipeline.files.layout import dangling_links
 from pipeline.versions import store
-from pipeline.versions.whole import damaged, wanted
+from pipeline.versions.whole import Object, damaged, wanted
 
 # The code that decides what the pipeline gives.
 CODE = ("pipeline", "schemas", "stages")
@@ -44,32 +47,60 @@ def uncommitted(paths: Paths) -> list[str]:
     return [line[3:] for line in store.git("status", "--porcelain", "--", *files, *CODE).splitlines()]
 
 
-def places_are_whole(paths: Paths) -> tuple[bool, list[str]]:
-    """Whether the remote holds every file of the snapshot, each with its own bytes, and lines that say so."""
+class Found(NamedTuple):
+    """Whether the remote holds every file of the snapshot, each with its own bytes, and lines that say so.
+
+    `damaged`: whether a file of the cache is damaged, or a link to it leads nowhere, which misleads DVC.
+    """
+
+    whole: bool
+    damaged: bool
+    lines: list[str]
+
+
+def places_are_whole(paths: Paths) -> Found:
     lock = paths.dvc_lock.read_text(encoding="utf-8")
+    lines: list[str] = []
     try:
         with store.project() as repo:
             cached = {str(out) for out in repo.index.outs if out.use_cache}
-            remote, cache = store.remote(repo), store.cache(repo)
-            there, here = remote.objects(), cache.objects()
+            cache = store.cache(repo)
+            here = cache.objects()
+            bad_here = damaged(cache, wanted(lock, cached, [(cache, here)])[0], here, lock)
+            lines += said_of_cache(paths, bad_here, here)
+            misled = bool(lines)
+            remote = store.remote(repo)
+            there = remote.objects()
             objects, unlisted = wanted(lock, cached, [(remote, there), (cache, here)])
             missing = [one.path for one in objects if one.md5 not in there] + [f"{path}/" for path in unlisted]
-            bad = damaged(remote, objects, there, lock)
-            bad_here = damaged(cache, objects, here, lock)
+            lines += said_of_damage("remote", damaged(remote, objects, there, lock), there)
     except PipelineError as error:
         said = "dvc.lock" in error.where  # what can't be read has been said of the pipeline
-        return False, [] if said else [f"remote: {error.what}; next: {error.next_step}"]
-    lines = []
+        lines += [] if said else [f"remote: {error.what}; next: {error.next_step}"]
+        return Found(False, bool(lines) and lines[0].startswith("cache"), lines)
     if missing:
+        # DVC takes all of a folder for pushed whose list is there.
         lines.append(
-            f"remote: {count(len(missing), 'file')} not there ({some(missing)}); next: dvc push, where the data is"
+            f"remote: {count(len(missing), 'file')} not there ({some(missing)}); next: dvc push, where the data is; "
+            "where that has nothing to send, python -m commands.mend"
         )
-    for name, found, place in (("remote", bad, there), ("cache", bad_here, here)):
-        found = list({one.md5: one for one in reversed(found)}.values())[::-1]  # days without rows are one file
-        if found:
-            listed = some([f"{one.path} as {place[one.md5]}" for one in found])
-            lines.append(f"{name}: {count(len(found), 'file')} damaged ({listed}); next: python -m commands.mend")
-    return not lines, lines or [f"remote holds all {count(len(objects), 'file')}"]
+    return Found(not lines, misled, lines or [f"remote holds all {count(len(objects), 'file')}"])
+
+
+def said_of_cache(paths: Paths, bad: list[Object], held: Mapping[str, str]) -> list[str]:
+    lines = said_of_damage("cache", bad, held)
+    if nowhere := dangling_links(paths.data):
+        names = some([str(path) for path in nowhere])
+        lines.append(f"cache: {count(len(nowhere), 'link')} to no file ({names}); next: python -m commands.mend")
+    return lines
+
+
+def said_of_damage(name: str, bad: list[Object], held: Mapping[str, str]) -> list[str]:
+    found = list({one.md5: one for one in reversed(bad)}.values())[::-1]  # days without rows are one file
+    if not found:
+        return []
+    listed = some([f"{one.path} as {held[one.md5]}" for one in found])
+    return [f"{name}: {count(len(found), 'file')} damaged ({listed}); next: python -m commands.mend"]
 
 
 def some(names: list[str]) -> str:
@@ -98,11 +129,14 @@ def check(paths: Paths) -> bool:
         print("check: there is no dvc.lock; next: dvc repro, then git commit")
         return False
     # First: a dry run of DVC removes a damaged file of the cache that can be written to, and says nothing.
-    whole, lines = places_are_whole(paths)
+    found = places_are_whole(paths)
     agrees, line = agreement(paths)
-    for said in (line, *lines):
+    misled = found.damaged and not agrees  # what would run is a matter of the damage
+    if misled:
+        line = f"{line.partition('; next: ')[0]}; next: what is said of the cache, then python -m commands.check"
+    for said in (*found.lines, line) if misled else (line, *found.lines):
         print(f"check: {said}")
-    return agrees and whole
+    return agrees and found.whole
 
 
 def main() -> None:

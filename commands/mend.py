@@ -38,31 +38,32 @@ def mend(paths: Paths) -> None:
         for one in objects:
             files.setdefault(one.md5, []).append(one.path)
         bad = {place.name: {one.md5 for one in damaged(place, objects, held, lock)} for place, held in there}
+        gone = {place.name: missing(paths, place, held, objects, files) for place, held in there}
         cache, here = there[0]
-        gone = {md5 for md5 in files if md5 not in here and any((paths.root / path).exists() for path in files[md5])}
-        lost = []
-        for md5 in [md5 for md5 in files if md5 in gone or any(md5 in some for some in bad.values())]:
+        lost, replaced = [], 0
+        for md5 in [md5 for md5 in files if any(md5 in some for some in (*bad.values(), *gone.values()))]:
             if md5 in bad[cache.name]:
                 unlink_from_workspace(paths, files[md5], here[md5])
             with copy_of(paths, md5, files[md5], there, bad) as whole:
                 for place, held in there:
-                    if md5 in bad[place.name] or (place is cache and md5 in gone):
+                    if md5 in bad[place.name] | gone[place.name]:
                         lists = [o for o in objects if o.md5.endswith(".dir") and files[md5][0].startswith(o.path)]
                         mend_one(place, held, (md5, files[md5][0]), whole, lists)
-                if whole is None and md5 not in gone:
+                if whole is None:
                     lost.append(files[md5][0])
+                else:
+                    replaced += 1
     if lost:
         raise DataError(
-            f"{count(len(lost), 'file')} of the snapshot whole in no place, and removed: {lost[0]}",
+            f"{count(len(lost), 'file')} of the snapshot whole in no place, the damaged removed: {lost[0]}",
             where=", ".join(place.name for place, _ in there),
             expected="a whole copy in the workspace, the cache or a remote",
             next_step="dvc repro, which makes them anew, then dvc push where there is a remote",
         )
-    number = len(gone | {md5 for some in bad.values() for md5 in some})
-    said = f"{count(number, 'damaged or missing file')} replaced where there is a whole one; next: dvc checkout"
-    if dangling and not number:
+    said = f"{count(replaced, 'damaged or missing file')} replaced by a whole one; next: dvc checkout"
+    if dangling and not replaced:
         said = f"{count(dangling, 'link')} to files that are gone removed; next: dvc repro, which makes them anew"
-    print(f"mend: {said if number or dangling else 'nothing is damaged'}")
+    print(f"mend: {said if replaced or dangling else 'nothing is damaged'}")
 
 
 def places(repo: Repo) -> list[Place]:
@@ -76,6 +77,21 @@ def listed(place: Place) -> dict[str, str] | None:
     except PipelineError as error:
         print(f"mend: notice: left out, {error.what}")
         return None
+
+
+def missing(
+    paths: Paths, place: Place, held: dict[str, str], objects: list[Object], files: dict[str, list[str]]
+) -> set[str]:
+    """Objects that a place should hold and does not.
+
+    The cache: those of files that are in the workspace. A remote: those whose folder's list is there, since DVC takes
+    all of such a folder for pushed; the others are sent by `dvc push`.
+    """
+    absent = [md5 for md5 in files if md5 not in held]
+    if place.local:
+        return {md5 for md5 in absent if any((paths.root / path).exists() for path in files[md5])}
+    sent = tuple(one.path for one in objects if one.md5.endswith(".dir") and one.md5 in held)
+    return {md5 for md5 in absent if any(path.startswith(sent) for path in files[md5])} if sent else set()
 
 
 def unlink_from_workspace(paths: Paths, files: list[str], cached: str) -> None:
@@ -106,9 +122,10 @@ def mend_one(place: Place, held: dict[str, str], one: tuple[str, str], whole: Pa
         to = held.get(md5, f"{place.root}/files/md5/{md5[:2]}/{md5[2:]}")
         put(place, whole, to)
         print(f"mend: replaced {path} in the {place.name} ({to})")
-    elif md5 in held:
-        place.delete(held[md5])
-        print(f"mend: removed {path} from the {place.name} ({held[md5]})")
+    else:
+        if md5 in held:
+            place.delete(held[md5])
+            print(f"mend: removed {path} from the {place.name} ({held[md5]})")
         for listed_ in lists:  # where its list is there, DVC takes all of a folder for pushed
             if not place.local and listed_.md5 != md5 and listed_.md5 in held:
                 place.delete(held.pop(listed_.md5))

@@ -76,7 +76,7 @@ def test_the_advice_leads_out_where_the_cache_is_damaged(own: Clone, kind: str, 
     before = bytes_of(own)
     damage(object_of(own, FILE))
     said = own.fails("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events")
-    advice = re.search(r"next: +(.*), or (dvc repro --force)", said)
+    advice = re.search(r"next: +(.*); where that fails, (dvc repro --force)", said)
     assert advice is not None
     own.run("sh", "-c", f"{advice[1]} || {advice[2]}")
     own.run("dvc", "repro")
@@ -114,15 +114,35 @@ def test_damaged_files_are_replaced_from_where_they_are_whole(own: Clone, s3: S3
     assert f"{FILE} as " in own.run("python", "-m", "commands.check", ok=False).stdout
     own.run("python", "-m", "commands.mend")
     own.run("python", "-m", "commands.check")
+    # What is gone from the remote, DVC takes for pushed as long as the folder's list is there.
+    s3.client().delete_object(**object_in(s3, bucket, content))
+    said = own.run("python", "-m", "commands.check", ok=False).stdout
+    assert f"remote: 1 file not there ({FILE}); next: dvc push" in said
+    own.run("dvc", "push")
+    assert own.run(*shlex.split(said.rpartition("nothing to send, ")[2])).stdout.count("replaced") == 2
+    own.run("python", "-m", "commands.check")
+    # The same without a whole copy: nothing is claimed to be mended.
+    s3.client().delete_object(**object_in(s3, bucket, content))
+    for file in (object_of(own, FILE), own.path / FILE):
+        by_the_disk(flip)(file)
+    assert "whole in no place" in own.run("python", "-m", "commands.mend", ok=False).stderr
+    own.run("dvc", "repro")
+    own.run("dvc", "push")
+    own.run("python", "-m", "commands.check")
+    assert bytes_of(own) == before
+
+
+def object_in(s3: S3, bucket: str, content: bytes) -> dict[str, str]:
+    """The object that `content` is kept as."""
+    md5 = hashlib.md5(content).hexdigest()
+    keys = [one["Key"] for one in s3.client().list_objects_v2(Bucket=bucket)["Contents"]]
+    (key,) = [key for key in keys if key.endswith(f"{md5[:2]}/{md5[2:]}")]
+    return {"Bucket": bucket, "Key": key}
 
 
 def in_parts(s3: S3, bucket: str, named: bytes, content: bytes) -> None:
     """Replace the object that `named` is kept as by `content`, sent as large files are."""
-    md5 = hashlib.md5(named).hexdigest()
-    client = s3.client()
-    keys = [one["Key"] for one in client.list_objects_v2(Bucket=bucket)["Contents"]]
-    (key,) = [key for key in keys if key.endswith(f"{md5[:2]}/{md5[2:]}")]
-    place = {"Bucket": bucket, "Key": key}
+    client, place = s3.client(), object_in(s3, bucket, named)
     upload = client.create_multipart_upload(**place)["UploadId"]
     etag = client.upload_part(**place, UploadId=upload, PartNumber=1, Body=content)["ETag"]
     parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
@@ -138,7 +158,7 @@ def test_a_file_that_is_whole_nowhere_is_removed_and_made_anew(own: Clone, s3: S
     own.run("dvc", "push")
     said = own.run("python", "-m", "commands.mend", ok=False)
     assert said.returncode == 6
-    assert "1 file of the snapshot whole in no place, and removed" in said.stderr
+    assert "1 file of the snapshot whole in no place, the damaged removed" in said.stderr
     own.run("dvc", "repro")
     own.run("dvc", "push")
     own.run("python", "-m", "commands.check")
@@ -154,6 +174,8 @@ def test_links_to_files_that_the_cache_has_no_longer(own: Clone) -> None:
     for mend in ("python -m commands.mend && dvc repro", "make repro"):
         object_of(own, FILE).unlink()
         assert "No such file" in own.fails("dvc", "repro", "--force")
+        check = own.run("python", "-m", "commands.check", ok=False).stdout
+        assert f"cache: 1 link to no file ({FILE}); next: python -m commands.mend" in check
         assert "1 link" in own.run("sh", "-c", mend).stdout
         assert bytes_of(own) == before
 

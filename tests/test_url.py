@@ -130,6 +130,8 @@ def test_what_is_no_url_is_refused_without_being_shown(text: str) -> None:
         ),
         pytest.param("postgresql://u:sesame@h/d?ssl=sesame", "sslmode=require", id="ssl=something"),
         pytest.param("postgresql://u:sesame@h/d?schema=a&schema=b", "an argument twice", id="two schemas"),
+        pytest.param("postgresql://u:sesame@h/d?options=-csearch_path%3Dx", "options that choose", id="search_path"),
+        pytest.param("postgresql://u:sesame@h/d?options=--role%3Dx", "options that choose", id="role"),
         pytest.param('"postgresql://u:sesame@h/d"', "is in quotes", id="in quotes"),
         pytest.param("prisma://accelerate.example/?api_key=sesame", "Prisma Accelerate's", id="prisma"),
         pytest.param("prisma+postgres://localhost:1/?api_key=sesame", "Prisma Accelerate's", id="prisma+postgres"),

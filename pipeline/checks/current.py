@@ -69,6 +69,9 @@ def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
             yield from others
             continue  # then the days are others, too
         pins = watermark.pinned(pinned, table.name, params.extract.days)
+        if len(raw[table.name]) != len(pins):
+            yield f"it read {count(len(raw[table.name]), 'day')}, and extract.days is {len(pins)}"
+            continue
         wanted = {day: manifest.made_from(shared, pin) for day, pin in pins.items()}
         yield from other_days(raw[table.name], wanted, "pins in watermark.yaml")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from shlex import quote
 
 from pipeline.core import digest
 from pipeline.core.digest import EMPTY, Pin
@@ -56,5 +57,5 @@ def check(raw: Path, moved: Sequence[date]) -> None:
             where=str(raw),
             expected="the content that refresh saw; a row was changed in place before extract came",
             next_step=f"python -m commands.refresh, then dvc repro; if nothing moved, the same with refresh --full; "
-            f"if again nothing (it was changed back), rm -r {raw}, then dvc repro",
+            f"if again nothing (it was changed back), rm -r {quote(str(raw))}, then dvc repro",
         )

@@ -206,9 +206,14 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
+def dangling_links(folder: Path) -> list[Path]:
+    """Symbolic links that lead nowhere, as to a file of DVC's cache that is gone; DVC ends at each."""
+    return sorted(path for path in folder.rglob("*") if path.is_symlink() and not path.exists())
+
+
 def remove_dangling_links(folder: Path) -> int:
-    """Remove symbolic links that lead nowhere, as to a file of DVC's cache that is gone; DVC ends at each. How many."""
-    dangling = [path for path in folder.rglob("*") if path.is_symlink() and not path.exists()]
-    for path in dangling:
+    """Remove them; returns how many there were."""
+    found = dangling_links(folder)
+    for path in found:
         path.unlink()
-    return len(dangling)
+    return len(found)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from pipeline.core.digest import Pin
@@ -155,12 +156,12 @@ def _other_file(report: Path, folder: Path, day: date, listed: Collection[date],
     root = folder.parent
     fault = "missing" if day not in there else "altered" if day in listed else "of no day in the window"
     some = f"; {len(there)} of {count(len(listed), 'file')} are there" if len(there) != len(listed) else ""
-    next_step = (
-        f"dvc checkout --force {root} (dvc pull, where it never was) or dvc repro {_stage(report)}; then dvc repro"
-    )
+    bring = f"dvc checkout --force {quote(str(root))} (dvc pull, where it never was)"
+    next_step = f"{bring} or dvc repro {_stage(report)}; then dvc repro"
     if fault == "altered":  # dvc checkout alone takes a file of the same size and time for the same file
         file = day_path(folder, day)
-        next_step = f"python -m commands.mend; rm -f {file} && dvc checkout {root}, or dvc repro --force"
+        bring = f"rm -f {quote(str(file))} && dvc checkout {quote(str(root))}"
+        next_step = f"python -m commands.mend && {bring}; where that fails, dvc repro --force"
     return _other(report, folder, f"the file of {day} is {fault}{some}", next_step)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from shlex import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,11 +124,12 @@ def open_file(path: Path, schema: pa.Schema) -> pq.ParquetFile:
         problem = "is missing"
     except (pa.ArrowException, OSError):
         problem = "is damaged"
+    bring = f"rm -f {quote(str(path))} && dvc checkout"
     raise DataError(
         f"the file {path} {problem}",
         where=str(path),
         expected="the file that the stage before wrote, unaltered",
-        next_step=f"rm -f {path} && dvc checkout, or dvc repro --force",
+        next_step=f"python -m commands.mend && {bring}; where that fails, dvc repro --force",
     )
 
 

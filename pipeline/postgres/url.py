@@ -165,6 +165,8 @@ def parse_url(text: str, application_name: str) -> tuple[dict[str, str], str]:
     except (psycopg2.Error, UnicodeDecodeError):
         raise _bad_url("is no URL") from None
     arguments = _arguments(query)
+    if re.search("search_path|role", arguments.get("options", "")):
+        raise _bad_url("has options that choose what is read; the schema is chosen by ?schema=")
     schema = arguments.pop("schema", "public")
     if not (server | arguments).get("port", "0").isdecimal():
         raise _bad_url("has a port that is no number")

@@ -206,7 +206,8 @@ def explained(name: str) -> Iterator[None]:
             f"can't read or write the {name}: {said}",
             where=".dvc/config; credentials from the environment or ~/.aws",
             expected="a bucket that exists, that answers, and whose credentials may list, read and write it",
-            next_step="check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE) and dvc remote list; "
+            next_step="check the bucket and its address (dvc remote list, make remote URL=... ENDPOINT=...), "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE); "
             "nothing was lost, the same command goes on where this one stopped",
         ) from None
 
