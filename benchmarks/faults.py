@@ -221,7 +221,8 @@ def wrong_clock(lab: Lab, times: int) -> Fault:
     """refresh on a machine whose clock is days or years off, by libfaketime: the pins stay as they were."""
     fault = Fault("a wrong clock while refresh runs")
     installed = next(iter(find_spec("libfaketime").submodule_search_locations))  # type: ignore[union-attr,arg-type]
-    library = next(Path(installed).rglob("libfaketime.so.1"))
+    library = lab.folder / "libfaketime.so.1"  # LD_PRELOAD takes no path with a space
+    shutil.copy2(next(Path(installed).rglob(library.name)), library)
     good = (lab.folder / "watermark.yaml").read_bytes()
     for number in lab.tries(times):
         shift = ("-2d", "@2020-01-01 00:00:00", "+1d")[number % 3]

@@ -219,25 +219,32 @@ def test_labels_that_are_swapped_and_back_while_days_are_hashed(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="libfaketime is a library for Linux here")
 @pytest.mark.parametrize("shift", ["-2d", "@2020-01-01 00:00:00", "+1d"])
-def test_a_wrong_clock_pins_nothing(db: Database, project: Project, shift: str) -> None:
-    done = run_module(project, "commands.refresh", **faketime(shift))
+def test_a_wrong_clock_pins_nothing(
+    db: Database, project: Project, tmp_path_factory: pytest.TempPathFactory, shift: str
+) -> None:
+    done = run_module(project, "commands.refresh", **faketime(shift, tmp_path_factory))
     assert done.returncode == 1, done.stderr
     assert "this machine's clock says" in done.stderr
     assert "--until" in done.stderr
     assert not project.paths.watermark.exists()
 
 
-def test_a_clock_that_is_seconds_off_is_believed(db: Database, project: Project) -> None:
-    assert run_module(project, "commands.refresh", **faketime("-200s")).returncode == 0
+@pytest.mark.skipif(sys.platform != "linux", reason="libfaketime is a library for Linux here")
+def test_a_clock_that_is_seconds_off_is_believed(
+    db: Database, project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    assert run_module(project, "commands.refresh", **faketime("-200s", tmp_path_factory)).returncode == 0
 
 
-def faketime(shift: str) -> dict[str, str]:
+def faketime(shift: str, folders: pytest.TempPathFactory) -> dict[str, str]:
     """The environment of a process whose clock is moved by `shift`, as of faketime(1)."""
     installed = find_spec("libfaketime")
     assert installed is not None
     assert installed.submodule_search_locations is not None
     library = next(Path(installed.submodule_search_locations[0]).rglob("libfaketime.so.1"))
-    return {"LD_PRELOAD": str(library), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+    plain = folders.mktemp("lib") / library.name
+    shutil.copy2(library, plain)  # LD_PRELOAD takes no path with a space
+    return {"LD_PRELOAD": str(plain), "FAKETIME": shift, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
 
 def test_the_window_moves_back_only_where_it_is_asked_to(db: Database, project: Project) -> None:
