@@ -200,8 +200,8 @@ def build_schema(table: Table, settings: Settings, *, window: bool = True, stric
 
 
 # What DuckDB's parser lets pass although RFC 8259 does not: NaN, Infinity and a comma before a closing bracket. Inside
-# a string they are legal, so what comes before is read as strings and what stands between them. By RE2, whose memory and
-# time do not grow with the words in the text; Python's re takes 2.4 GB for a string of 20 MB.
+# a string they are legal, so what comes before is read as strings and what is between them. By RE2, whose memory and
+# time do not grow with such words; Python's re takes 2.4 GB for a string of 20 MB.
 _LENIENT = r'(?is)^(?:[^"]|"(?:[^"\\]|\\.)*")*?(?:nan|inf|,\s*[\]}])'
 
 
