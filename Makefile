@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night queries summary remote check docs test lint bench faults clean
+.PHONY: help setup repro refresh night show history status queries summary remote check docs test test-nights lint bench faults test-airflow test-mlflow clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,11 +15,9 @@ SKEW ?= 0
 RUNS ?= 5
 KILLS ?= 100
 TIMES ?= 3
-# What a night commits, and nothing else that somebody has staged.
-SNAPSHOT := params.yaml watermark.yaml dvc.lock data/reports
 
 help: ## print the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}' | \
+	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}' | \
 		fold -s -w "$${COLUMNS:-$$(tput cols 2> /dev/null || echo 80)}"
 
 setup: $(BIN)/.ready ## make .venv, install requirements.txt and the project
@@ -41,21 +39,22 @@ $(BIN)/.ready-readers: $(BIN)/.ready requirements-readers.txt
 	@touch $@
 
 repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
-	@$(RUN) python -m commands.preflight
-	@$(RUN) dvc repro
-	@$(RUN) python -m commands.summary
+	@$(RUN) python -m commands.repro
 
 refresh: $(BIN)/.ready ## pin what the source holds in watermark.yaml (UNTIL=DATE)
 	@$(RUN) python -m commands.refresh $(if $(UNTIL),--until "$(UNTIL)")
 
-# After a night whose push failed there is more than one commit that the remote may not have.
-night: $(BIN)/.ready ## refresh, repro, commit and push, for cron
-	@$(MAKE) --no-print-directory refresh
-	@$(MAKE) --no-print-directory repro
-	@git add $(SNAPSHOT)
-	@git diff --cached --quiet -- $(SNAPSHOT) || git commit --quiet -m "Snapshot" -- $(SNAPSHOT)
-	@$(RUN) dvc push $$(test "$$(git rev-list --count @{push}.. 2> /dev/null || echo 2)" -le 1 || echo --all-commits)
-	@git push --quiet
+night: $(BIN)/.ready ## refresh, repro, commit, push, tell: for cron (UNTIL=DATE)
+	@$(RUN) python -m commands.night $(if $(UNTIL),--until "$(UNTIL)")
+
+show: $(BIN)/.ready ## open the quality page
+	@$(RUN) python -m commands.show
+
+history: $(BIN)/.ready ## the last runs on this machine
+	@$(RUN) python -m commands.history
+
+status: $(BIN)/.ready ## the last good night, and may this snapshot be used?
+	@$(RUN) python -m commands.status || true
 
 queries: $(BIN)/.ready ## run the example queries of queries/
 	@$(RUN) python -m commands.query
@@ -63,7 +62,7 @@ queries: $(BIN)/.ready ## run the example queries of queries/
 summary: $(BIN)/.ready ## say again what the last run gave
 	@$(RUN) python -m commands.summary
 
-remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://BUCKET/FOLDER, ENDPOINT=https://...)
+remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://B/FOLDER, ENDPOINT=...)
 	@case "$(URL)" in s3://?*) ;; *) echo "error: URL is '$(URL)', expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2;; esac
 	@case "$(ENDPOINT)" in ""|http://?*|https://?*) ;; *) echo "error: ENDPOINT is '$(ENDPOINT)', expected http(s)://HOST; next: make remote URL=$(URL) ENDPOINT=https://$(ENDPOINT)"; exit 2;; esac
 	@$(RUN) dvc remote add --default --force storage "$(URL)"
@@ -79,6 +78,9 @@ docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
 test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run all tests
 	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests
 
+test-nights: $(BIN)/.ready-dev ## nights in which something breaks (three minutes)
+	@$(RUN) python -m pytest -q -m "long or not long" tests/test_night.py
+
 lint: $(BIN)/.ready-dev ## check style, types and the packages
 	@$(RUN) ruff check .
 	@$(RUN) ruff format --check .
@@ -89,8 +91,19 @@ lint: $(BIN)/.ready-dev ## check style, types and the packages
 bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
 
-faults: $(BIN)/.ready-dev ## break things on purpose, count what came of it (KILLS, TIMES)
+faults: $(BIN)/.ready-dev ## break things on purpose, and count (KILLS, TIMES)
 	@$(RUN) python -m benchmarks.faults --kills $(KILLS) --times $(TIMES)
 
+test-airflow: ## deploy/airflow in a real Airflow (five minutes)
+	$(PYTHON) -m venv .venv/airflow
+	.venv/airflow/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-airflow.txt
+	@sh tests/airflow.sh .venv/airflow/bin
+
+test-mlflow: $(BIN)/.ready ## a run told to a real MLflow (some minutes)
+	$(PYTHON) -m venv .venv/mlflow
+	.venv/mlflow/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-mlflow-server.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-mlflow.txt
+	@$(RUN) python tests/mlflow_server.py .venv/mlflow/bin
+
 clean: ## remove what the pipeline made, but not its versions
-	rm -rf data/raw data/quarantine data/export data/analytics.duckdb data/.times data/.verified data/reports/validation_failures.csv
+	rm -rf data/raw data/quarantine data/export data/report data/failed data/analytics.duckdb data/.notes data/.verified data/reports/validation_failures.csv

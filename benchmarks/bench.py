@@ -43,6 +43,7 @@ from benchmarks.report import (
     NO_OPS,
     PLAIN,
     REFRESH,
+    REPORT,
     STAGES,
     TABLE_LOAD,
     VALIDATE_WORDS,
@@ -273,6 +274,7 @@ UNMAKE = {
     "validate": "data/.verified/validate.json",
     "export": "data/export",
     "load": "data/.verified/load.json",
+    "report": "data/report",
 }
 
 
@@ -302,12 +304,12 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
         Step(EMPTY, repro, empty, expect=NOTHING_TO_DO),
     ]
     steps = [
-        Step(COLD, repro, copy, partial(forget, copy), "Running stage 'load'"),
+        Step(COLD, repro, copy, partial(forget, copy), "Running stage 'report'"),
         *nothing_to_do * NO_OPS,
         Step(IMPORTING, repro, folder / "importing", partial(change, folder / "importing"), "Running stage 's3'"),
         Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
         Step(REFRESH, refresh, copy, partial(unmake, copy, "refresh"), "nothing moved"),
-        *(Step(name, [*PYTHON_M, f"stages.{name}"], copy, partial(unmake, copy, name)) for name in STAGES),
+        *(Step(name, [*PYTHON_M, f"stages.{name}"], copy, partial(unmake, copy, name)) for name in (*STAGES, REPORT)),
         Step(VALIDATE_WORDS, [*PYTHON_M, "stages.validate"], words, partial(unmake, words, "validate")),
         Step(TABLE_LOAD, [*PYTHON_M, "stages.load"], table, partial(table_copy, copy, table)),
     ]

@@ -163,7 +163,7 @@ def record(lab: Lab, fault: Fault, code: int, said: str) -> None:
     found = lab.found()
     fault.lost += (lab.rows - found).total()
     fault.doubled += (found - lab.rows).total()
-    left = [path for path in (lab.folder / "data").rglob(".*") if path.name not in (".times", ".verified")]
+    left = [path for path in (lab.folder / "data").rglob(".*") if path.name not in (".notes", ".verified")]
     if left:
         fault.unclear.append(f"left behind: {left[0]}")
 

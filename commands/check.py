@@ -20,6 +20,7 @@ from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files.layout import dangling_links
 from pipeline.versions import store
+from pipeline.versions.git import git
 from pipeline.versions.whole import Object, damaged, wanted
 
 # The code that decides what the pipeline gives.
@@ -44,7 +45,7 @@ def would_run() -> list[str]:
 def uncommitted(paths: Paths) -> list[str]:
     """Files that decide what the pipeline gives, and are not as they are committed."""
     files = [str(path) for path in (paths.dvc_yaml, paths.dvc_lock, paths.params, paths.watermark, paths.reports)]
-    return [line[3:] for line in store.git("status", "--porcelain", "--", *files, *CODE).splitlines()]
+    return [line[3:] for line in git("status", "--porcelain", "--", *files, *CODE).splitlines()]
 
 
 class Found(NamedTuple):

@@ -20,6 +20,7 @@ from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files import pseudonyms
 from pipeline.versions import store
+from pipeline.versions.git import git
 from pipeline.versions.search import Holder, Search, in_workspace, is_scratch, search, spellings, workspace
 from schemas.rules import CUID
 
@@ -238,7 +239,7 @@ def prove(paths: Paths, places: list[store.Place], user: str, names: Sequence[st
 
 def named_in_git(user: str) -> None:
     """Say where Git's history names the id, which is not for this command to rewrite."""
-    commits = store.git("log", "--all", "--format=%h", f"-S{user}").split()
+    commits = git("log", "--all", "--format=%h", f"-S{user}").split()
     if commits:
         print(f"erase: notice: Git's history names the id (git log --all -S{user}); deleting that is up to you")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from psycopg2.extensions import connection as Connection
 
 from pipeline import source
+from pipeline.checks import moved
 from pipeline.checks.declared import check_declared
 from pipeline.core import digest, progress, watermark
 from pipeline.core.digest import Pin
@@ -40,9 +41,6 @@ from schemas import types
 from schemas.table import Table
 from schemas.tables import TABLES
 
-# Days that are listed one by one before the rest is only counted.
-LISTED = 10
-
 # Seconds that the clocks of this machine and of PostgreSQL may differ: what Kerberos allows (RFC 4120, 5 minutes).
 MAX_SKEW = 300
 
@@ -58,19 +56,28 @@ class Options(NamedTuple):
     until: date | None = None
     days: int | None = None
     full: bool = False
+    accept: bool = False
 
 
 def refresh(paths: Paths, params: Params, options: Options) -> None:
     """Rewrite watermark.yaml, or leave it as it is if nothing moved.
 
-    Raises ContractError, RowsInvalidError, SourceError, and PinError where the sample would replace another source.
+    Raises ContractError, RowsInvalidError, SourceError, PinError where the sample would replace another source, and
+    QualityError where too many days lost rows or the window would move back.
     """
     check_declared(TABLES)
     old = watermark.load(paths.watermark) if paths.watermark.exists() else None
     if options.full:
         paths.verified("refresh").unlink(missing_ok=True)
     new = retrying("refresh", params.source, lambda: pin_source(paths, params, options, old))
-    lines = list(moved(old, new))
+    lines = list(moved.told(old, new))
+    if old is not None and lines:
+        change = moved.changed_days(old, new)
+        accepted = moved.check_back(old.until, new.until, options.accept or options.until is not None)
+        accepted += moved.check_shrunk(change, new, params.quality.shrunk_days, options.accept)
+        new = new._replace(moved=change._replace(accepted=accepted))
+    elif old is not None:
+        new = old
     watermark.save(new, paths.watermark)
     for line in lines:
         print(f"refresh: {line}")
@@ -84,7 +91,9 @@ def refresh(paths: Paths, params: Params, options: Options) -> None:
 def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | None) -> Watermark:
     """What the source holds now."""
     with source.connect(params.source, TABLES) as target:
-        until = options.until or default_until(paths, target, old)
+        until = options.until or default_until(target)
+        if old is not None:  # before all days are hashed
+            moved.check_back(old.until, until, options.accept or options.until is not None)
         if until > datetime.now(UTC).date():
             progress.say(f"refresh: notice: {until} lies in the future; rows may still come")
         window = watermark.window(until, options.days or params.extract.days)
@@ -199,46 +208,7 @@ def check_source(paths: Paths, before: Pins, sample: Pins) -> None:
         )
 
 
-def moved(old: Watermark | None, new: Watermark) -> Iterator[str]:
-    """What is different between two refreshes, a line each; nothing when nothing moved."""
-    if old is not None and old.until != new.until:
-        yield f"until: {old.until} -> {new.until}"
-    for table in sorted(old.tables.keys() - new.tables.keys()) if old is not None else ():
-        yield f"{table} is no longer pinned"
-    for table, pins in new.tables.items():
-        name = f"{table}: " if len(new.tables) > 1 else ""
-        before = old.tables.get(table) if old is not None else None
-        if before is None:
-            yield f"{name}first pins: {count(len(pins), 'day')}"
-            continue
-        for kind, days in changes(before, pins).items():
-            some = ", ".join(days[:LISTED]) + (f" and {len(days) - LISTED} more" if len(days) > LISTED else "")
-            if days:
-                yield f"{name}{count(len(days), 'day')} {kind}: {some}"
-
-
-def changes(before: Mapping[date, Pin], now: Mapping[date, Pin]) -> dict[str, list[str]]:
-    """The days that are different, with their rows, by what is different."""
-    kinds: dict[str, list[str]] = {
-        "new": [],
-        "with more rows": [],
-        "with fewer rows": [],
-        "with changed rows": [],
-        "left the window": [str(day) for day in before if day not in now],
-    }
-    for day, pin in now.items():
-        was = before.get(day)
-        if was is None:
-            kinds["new"].append(f"{day} ({pin.rows:,})")
-        elif pin.rows != was.rows:
-            kind = "with more rows" if pin.rows > was.rows else "with fewer rows"
-            kinds[kind].append(f"{day} ({was.rows:,} -> {pin.rows:,})")
-        elif pin != was:
-            kinds["with changed rows"].append(f"{day} ({pin.rows:,})")
-    return kinds
-
-
-def default_until(paths: Paths, target: Target, old: Watermark | None) -> date:
+def default_until(target: Target) -> date:
     """Today's midnight in UTC, which lies within no day that has ended; on the sample its own.
 
     Raises PipelineError where this machine's clock or PostgreSQL's must be wrong.
@@ -258,15 +228,7 @@ def default_until(paths: Paths, target: Target, old: Watermark | None) -> date:
             expected=f"clocks that differ by at most {MAX_SKEW} s, since the window ends with the last whole day",
             next_step="set the wrong clock; or say the day: python -m commands.refresh --until DATE",
         )
-    until = min(ours, theirs).date()
-    if old is not None and until < old.until:
-        raise PipelineError(
-            f"the window would move back: {paths.watermark} ends at {old.until}, today is {until}",
-            where="the clocks of this machine and of PostgreSQL, or an earlier --until",
-            expected=f"a day from {old.until} on",
-            next_step=f"set the clocks; or, to move back, python -m commands.refresh --until {until}",
-        )
-    return until
+    return min(ours, theirs).date()
 
 
 def _day(text: str) -> date:
@@ -287,9 +249,12 @@ def main() -> None:
     parser.add_argument("--until", type=_day, metavar="DATE", help="the exclusive end of the window, a UTC date")
     parser.add_argument("--days", type=_days, metavar="N", help="days to pin; extract.days by default")
     parser.add_argument("--full", action="store_true", help="hash the rows of all days, also where none is newer")
+    parser.add_argument(
+        "--accept", action="store_true", help="yes, once, to many days with fewer rows or a window that moves back"
+    )
     args = parser.parse_args()
     paths = project()
-    refresh(paths, load_params(paths.params), Options(args.until, args.days, args.full))
+    refresh(paths, load_params(paths.params), Options(args.until, args.days, args.full, args.accept))
 
 
 if __name__ == "__main__":

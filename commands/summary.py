@@ -4,6 +4,7 @@ sure that data/export is what they speak of."""
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping
@@ -13,17 +14,16 @@ from typing import Any
 from pipeline.checks.current import check_current, check_database
 from pipeline.checks.published import check_export
 from pipeline.core.params import Params, load_params
-from pipeline.core.paths import Paths
+from pipeline.core.paths import STAGES, Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
-from pipeline.files.layout import read_report
+from pipeline.core.reports import read_report
+from pipeline.core.verdict import SIGNS
 from schemas.tables import TABLES
 
 # Wider lines are hard to read.
 MAX_WIDTH = 110
 NARROW = 40
-
-STAGES = ("extract", "validate", "export", "load")
 
 NEXT = (
     '.venv/bin/python -m commands.query \'SELECT "experimentPhase", count(*) AS events, '
@@ -43,6 +43,7 @@ def summary(paths: Paths, params: Params, width: int) -> str:
     validated = read_report(paths.validation_report, "tables", "checks", "failed_rows")
     quality = read_report(paths.quality_report, "rows", "users", "bytes", "values", "files")
     loaded = read_report(paths.load_report, "made_from", "tables")
+    checks = read_report(paths.checks_report, "verdict", "sentence")
     aside = sum(entry["quarantine"] for entry in loaded["tables"])
     check_current(paths, params)
     check_database(paths)
@@ -57,7 +58,8 @@ def summary(paths: Paths, params: Params, width: int) -> str:
         f"the {rows_of(extracted):,} that PostgreSQL held",
         "users": f"{quality['users']:,}",
         **conditions(extracted, loaded),
-        "checks": f"{len(validated['checks'])}, {count(validated['failed_rows'], 'failing row')}",
+        "rules": f"{len(validated['checks'])}, {count(validated['failed_rows'], 'failing row')}",
+        "quality": f"{SIGNS[checks['verdict']]} {checks['sentence'][0]}; {paths.page}",
         **values(quality),
         "files": f"{len(quality['files']):,} in {paths.export}, {size:.1f} MB; "
         f"{paths.database} ({loaded['made_from'][0]['strategy']}), {database:.1f} MB",
@@ -107,8 +109,9 @@ def times(paths: Paths) -> str:
     """Seconds of each stage's last run on this machine; stages that never ran here are left out."""
     said = []
     for stage in STAGES:
-        with suppress(OSError, ValueError):  # none, or half a one
-            said.append(f"{stage} {float(paths.time(stage).read_text()):.1f} s")
+        with suppress(OSError, ValueError, KeyError):  # none, or half a one
+            seconds = json.loads(paths.note(stage).read_text(encoding="utf-8"))["seconds"]
+            said.append(f"{stage} {float(seconds):.1f} s")
     return ", ".join(said)
 
 

@@ -103,6 +103,9 @@ BEHAVIORAL_EVENTS = Table(
     key="id",
     time="timestamp",
     user="userId",
+    type="eventType",
+    phase="experimentPhase",
+    score="sessionPerformanceScore",
     counted=("eventType", "experimentPhase"),
     indexes=(("idx_user_timestamp", ("userId", "timestamp")), ("idx_experiment_phase", ("experimentPhase",))),
 )

@@ -61,7 +61,9 @@ class Table(NamedTuple):
     """One table of the app. `description` says what one row is.
 
     `time` is the column of kind timestamp by whose UTC day rows are filed; `user` names the person, if a column does;
-    `key` names a row in reports. Rows stand in the order of `order` in every file; it is total where the key is unique.
+    `key` names a row in reports. `type` says of what kind an event is, `phase` in which phase of an experiment and
+    `score` its outcome, where columns do. Rows stand in the order of `order` in every file, total where the key is
+    unique.
     """
 
     name: str
@@ -71,6 +73,9 @@ class Table(NamedTuple):
     key: str
     time: str
     user: str | None = None
+    type: str | None = None
+    phase: str | None = None
+    score: str | None = None
     rules: tuple[Rule, ...] = ()  # over several columns of a row
     counted: tuple[str, ...] = ()  # columns of which quality.json counts each value
     indexes: tuple[tuple[str, tuple[str, ...]], ...] = ()  # name and columns, in a DuckDB file with the rows

@@ -17,10 +17,11 @@ from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
+from pipeline.core.reports import read_report
 from pipeline.days.export import ExportTask, export_day
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, pseudonyms
-from pipeline.files.layout import day_path, quarantined_rows, read_report, replacing_days, sha256, write_report
+from pipeline.files.layout import day_path, quarantined_rows, replacing_days, sha256, write_report
 from pipeline.files.manifest import File, Files
 from schemas.tables import TABLES
 

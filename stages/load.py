@@ -23,10 +23,11 @@ from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
+from pipeline.core.reports import read_report
 from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
-from pipeline.files.layout import pattern, read_report, replacing, sha256, write_report
+from pipeline.files.layout import pattern, replacing, sha256, write_report
 from pipeline.files.manifest import File
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.files.verified import Verified

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import re
@@ -144,6 +145,14 @@ def with_remote(clone: Clone, s3: S3, bucket: str) -> None:
     clone.commit("a remote")
 
 
+def object_in(s3: S3, bucket: str, content: bytes) -> dict[str, str]:
+    """The object that `content` is kept as."""
+    md5 = hashlib.md5(content).hexdigest()
+    keys = [one["Key"] for one in s3.client().list_objects_v2(Bucket=bucket)["Contents"]]
+    (key,) = [key for key in keys if key.endswith(f"{md5[:2]}/{md5[2:]}")]
+    return {"Bucket": bucket, "Key": key}
+
+
 def fill(db: Database) -> None:
     """Five days with two rows each, the same in every database."""
     stamps = [f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00" for n in range(10)]
@@ -152,7 +161,7 @@ def fill(db: Database) -> None:
 
 def night(clone: Clone, until: date, message: str) -> str:
     """Refresh, run, commit; returns the commit."""
-    clone.run("python", "-m", "commands.refresh", "--until", str(until))
+    clone.run("python", "-m", "commands.refresh", "--until", str(until), "--accept")
     clone.run("dvc", "repro")
     return clone.commit(message)
 

@@ -28,19 +28,20 @@ from commands import refresh
 from pipeline.checks.pins import pins_of
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
-from pipeline.core.paths import Paths
+from pipeline.core.paths import STAGES, Paths
+from pipeline.core.reports import read_report
 from pipeline.files import manifest
-from pipeline.files.layout import day_path, read_report, write_report
+from pipeline.files.layout import day_path, write_report
 from pipeline.files.writer import DayWriter
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from schemas.table import Table
-from stages import export, extract, load, validate
+from stages import export, extract, load, report, validate
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("extract", "validate", "export", "load")
 UNTIL = date(2025, 10, 28)
 YESTERDAY = UNTIL - timedelta(days=1)
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PARAMS["quality"]["shrunk_days"]["level"] = "off"  # of a window of two days, one that loses a row is half
 
 # Where Debian's packages are installed.
 OTHER_MAJORS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -169,8 +170,10 @@ class Project:
     def params(self) -> Params:
         return load_params(self.paths.params)
 
-    def refresh(self, until: date | None = UNTIL, days: int | None = None, full: bool = False) -> None:
-        refresh.refresh(self.paths, self.params, refresh.Options(until, days, full))
+    def refresh(
+        self, until: date | None = UNTIL, days: int | None = None, full: bool = False, accept: bool = False
+    ) -> None:
+        refresh.refresh(self.paths, self.params, refresh.Options(until, days, full, accept))
 
     def extract(self) -> None:
         extract.extract(self.paths, self.params)
@@ -184,8 +187,11 @@ class Project:
     def load(self) -> None:
         load.load(self.paths, self.params)
 
+    def report(self) -> None:
+        report.report(self.paths, self.params)
+
     def run(self) -> None:
-        """All stages."""
+        """The stages that make the data."""
         for stage in (self.extract, self.validate, self.export, self.load):
             stage()
 
@@ -199,9 +205,9 @@ class Project:
 
         `pinned`: as if PostgreSQL had held these rows, too.
         """
-        for report in reports or (self.paths.extract_report,):
-            content, listed = read_report(report), manifest.read(report, [BEHAVIORAL_EVENTS])
-            folder = self.raw if report == self.paths.extract_report else self.exported
+        for listing in reports or (self.paths.extract_report,):
+            content, listed = read_report(listing), manifest.read(listing, [BEHAVIORAL_EVENTS])
+            folder = self.raw if listing == self.paths.extract_report else self.exported
             found = manifest.checksums(folder, listed[TABLE])
             for day, file in listed[TABLE].items():
                 changed = file._replace(sha256=found.get(day, file.sha256))
@@ -209,7 +215,7 @@ class Project:
                     path = day_path(folder, day)
                     changed = changed._replace(**pins_of(BEHAVIORAL_EVENTS, [path])[path]._asdict())
                 listed[TABLE][day] = changed
-            write_report(report, {**content, "files": manifest.entries(listed)})
+            write_report(listing, {**content, "files": manifest.entries(listed)})
 
 
 def files(root: Path) -> dict[str, bytes]:

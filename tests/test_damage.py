@@ -112,7 +112,7 @@ def test_dvc_killed_with_its_stage_living_on(clone: Clone, db: Database) -> None
     db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 30 + 1)} 10:00:00") for n in range(60)))
     clone.env["DATABASE_URL"] = db.url()
     clone.change(("days: 90", "days: 30"))
-    clone.run("python", "-m", "commands.refresh", "--until", str(UNTIL))
+    clone.run("python", "-m", "commands.refresh", "--until", str(UNTIL), "--accept")
     process = subprocess.Popen(
         ["dvc", "repro"], cwd=clone.path, env=clone.env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

@@ -16,11 +16,11 @@ def test_an_invalid_row_stops_the_run_and_the_last_snapshot_still_answers(clone:
     db.insert(event(), event())
     clone.env["DATABASE_URL"] = db.url()
     clone.change(("days: 90", "days: 2"))
-    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28", "--accept")
     clone.run("dvc", "repro")
     before = clone.hashes()
     db.insert(event(dayOfWeek=9))
-    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28", "--accept")
     failed = clone.run("dvc", "repro", ok=False)
     assert failed.returncode != 0
     assert "dayOfWeek.in_range (1)" in failed.stderr
@@ -48,7 +48,7 @@ def test_the_source_moving_on_is_no_reason_to_fail_offline(clone: Clone) -> None
 
 def test_without_database_url_another_source_s_pin_is_not_taken_for_the_sample_s(clone: Clone, db: Database) -> None:
     db.insert(event())
-    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28", DATABASE_URL=db.url())
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28", "--accept", DATABASE_URL=db.url())
     failed = clone.run("python", "-m", "stages.extract", ok=False)
     assert failed.returncode == 7
     assert "because DATABASE_URL is not set" in failed.stderr
@@ -68,6 +68,7 @@ def test_the_summary_says_for_whom_it_holds(db: Database, project: Project, monk
     monkeypatch.setenv("PSEUDONYM_KEY", "k" * 32)
     project.set(extract__user_id=[USER_A, USER_B], export__pseudonymize=True)
     project.all()
+    project.report()
     said = summary.summary(project.paths, project.params, 80)
     assert "only 2 users of extract.user_id" in said
     assert "13 of 15 columns were compared" in said

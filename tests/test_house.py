@@ -27,6 +27,8 @@ USES = {
     "source": {"core", "postgres", "sample"},
     "checks": {"core", "files"},
     "versions": {"core", "files"},
+    "page": {"core", "files"},
+    "tell": {"core"},
     "days": {"core", "files", "postgres", "checks", "source", "engine"},
 }
 
@@ -119,12 +121,21 @@ def test_dvc_yaml_has_the_paths_of_paths() -> None:
         "validate": (paths.quarantine, paths.validation_report),
         "export": (paths.export, paths.quality_report),
         "load": (paths.database, paths.load_report),
+        "report": (paths.report, paths.checks_report),
     }
     read = {
         "extract": {paths.watermark},
         "validate": {paths.raw, paths.extract_report},
         "export": {paths.raw, paths.quarantine, paths.extract_report, paths.validation_report},
         "load": {paths.raw, paths.quarantine, paths.export, paths.extract_report, paths.quality_report},
+        "report": {
+            paths.export,
+            paths.watermark,
+            paths.extract_report,
+            paths.validation_report,
+            paths.quality_report,
+            paths.load_report,
+        },
     }
     for name, stage in PIPELINE.items():
         assert stage["cmd"] == f"python -m stages.{name}"
@@ -142,6 +153,7 @@ def test_dvc_yaml_has_whole_groups_of_params() -> None:
         "validate": ["validate"],
         "export": ["export"],
         "load": ["export", "load"],
+        "report": ["quality"],
     }
 
 

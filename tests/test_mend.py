@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 from collections.abc import Callable
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fix_remote import S3, bytes_of, copy_of, with_remote
+from tests.docs import with_venv
+from tests.fix_remote import S3, bytes_of, copy_of, object_in, with_remote
 from tests.helpers import USER_C, Clone
 
 pytestmark = pytest.mark.xdist_group("remote")
@@ -132,14 +132,6 @@ def test_damaged_files_are_replaced_from_where_they_are_whole(own: Clone, s3: S3
     assert bytes_of(own) == before
 
 
-def object_in(s3: S3, bucket: str, content: bytes) -> dict[str, str]:
-    """The object that `content` is kept as."""
-    md5 = hashlib.md5(content).hexdigest()
-    keys = [one["Key"] for one in s3.client().list_objects_v2(Bucket=bucket)["Contents"]]
-    (key,) = [key for key in keys if key.endswith(f"{md5[:2]}/{md5[2:]}")]
-    return {"Bucket": bucket, "Key": key}
-
-
 def in_parts(s3: S3, bucket: str, named: bytes, content: bytes) -> None:
     """Replace the object that `named` is kept as by `content`, sent as large files are."""
     client, place = s3.client(), object_in(s3, bucket, named)
@@ -169,7 +161,7 @@ def test_a_file_that_is_whole_nowhere_is_removed_and_made_anew(own: Clone, s3: S
 
 def test_links_to_files_that_the_cache_has_no_longer(own: Clone) -> None:
     """With symlinks the workspace has no file of its own; DVC ends at a link that leads nowhere."""
-    link(own, "symlink")
+    link(with_venv(own), "symlink")
     before = bytes_of(own)
     for mend in ("python -m commands.mend && dvc repro", "make repro"):
         object_of(own, FILE).unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fix_remote import S3, answers, bytes_of, configure, copy_of, serve, with_remote
-from tests.helpers import UNTIL, Clone, Database, event, ran
+from tests.helpers import Clone, ran
 
 pytestmark = pytest.mark.xdist_group("remote")
 
@@ -19,7 +19,7 @@ MORE_CASES = ("failure_cases: 100", "failure_cases: 99")
 AS_TABLE = ("strategy: view", "strategy: table")
 PSEUDONYMS = ("pseudonymize: false", "pseudonymize: true")
 RAW = {"raw", "quarantine"}
-ALL_DATA = {"raw", "quarantine", "export", "analytics.duckdb"}
+ALL_DATA = {"raw", "quarantine", "export", "analytics.duckdb", "report"}
 
 
 def test_push_and_pull_and_a_clone_without_a_database(pushing: Clone, s3: S3, bucket: str) -> None:
@@ -29,8 +29,8 @@ def test_push_and_pull_and_a_clone_without_a_database(pushing: Clone, s3: S3, bu
     before = other.run("python", "-m", "commands.check")
     assert before.stdout.splitlines() == [
         "check: pipeline and dvc.lock agree",
-        # ten days' files, the quarantine, three lists and the database
-        "check: remote holds all 15 files",
+        # ten days' files, the quarantine, the page with its six series, four lists and the database
+        "check: remote holds all 22 files",
     ]
     other.run("dvc", "pull")
     assert "up to date" in other.run("dvc", "repro").stdout
@@ -45,7 +45,9 @@ def test_push_and_pull_and_a_clone_without_a_database(pushing: Clone, s3: S3, bu
     [
         pytest.param("dvc repro --pull", MORE_CASES, ["validate"], ALL_DATA, id="pull"),
         pytest.param("dvc repro --pull --allow-missing", MORE_CASES, ["validate"], RAW, id="raw"),
-        pytest.param("dvc repro --pull --allow-missing", AS_TABLE, ["load"], ALL_DATA, id="all that load reads"),
+        pytest.param(
+            "dvc repro --pull --allow-missing", AS_TABLE, ["load", "report"], ALL_DATA, id="all that load reads"
+        ),
         pytest.param("dvc repro --pull -s export", PSEUDONYMS, ["export"], RAW | {"export"}, id="export"),
     ],
 )
@@ -60,34 +62,6 @@ def test_a_clone_without_a_database_runs_a_later_stage(
     assert ran(done.stdout) == stages
     there = {entry.name for entry in (other.path / "data").iterdir() if not entry.name.startswith(".")}
     assert there - {"reports"} == brought
-
-
-def test_a_night_for_cron(pushing: Clone, db: Database, s3: S3, bucket: str) -> None:
-    """make night: what changed is committed and pushed, also what a night before could not push."""
-    hub = f"{pushing.path} hub.git"
-    pushing.run("git", "clone", "-q", "--bare", str(pushing.path), hub)
-    pushing.run("git", "remote", "add", "origin", hub)
-    pushing.run("git", "push", "-qu", "origin", "HEAD")
-    pushing.make("night", f"UNTIL={UNTIL}")
-    here = pushing.run("git", "rev-parse", "HEAD").stdout
-    assert "a remote" in pushing.run("git", "log", "-1", "--format=%s").stdout  # nothing changed
-    (pushing.path / "notes.txt").write_text("mine")
-    pushing.run("git", "add", "notes.txt")
-    for hour, url in ((1, "http://127.0.0.1:1"), (2, s3.url)):
-        db.insert(event(timestamp=f"2025-10-27 0{hour}:00:00"))
-        configure(pushing, "endpointurl", url)
-        done = pushing.make("night", f"UNTIL={UNTIL}", ok=False)
-        assert (done.returncode == 0) == (url == s3.url)
-    assert pushing.run("git", "log", "--format=%s", f"{here.strip()}..").stdout == "Snapshot\nSnapshot\n"
-    assert (
-        pushing.run("git", "status", "--porcelain").stdout == "A  notes.txt\n"
-    )  # what somebody has staged stays theirs
-    assert pushing.run("git", "rev-parse", "HEAD", "@{push}").stdout.split().count(here.strip()) == 0
-    for rev in ("HEAD~1", "HEAD"):
-        other = copy_of(pushing, rev)
-        configure(other, "endpointurl", s3.url)
-        other.run("git", "checkout", "-q", pushing.run("git", "rev-parse", rev).stdout.strip())
-        other.run("dvc", "pull")
 
 
 def test_a_remote_that_does_not_work(own: Clone, s3: S3, bucket: str, scratch: Path) -> None:

@@ -120,7 +120,7 @@ def test_refresh_on_the_sample_leaves_the_committed_watermark_as_it_is(clone: Cl
     ("change", "expected"),
     [
         pytest.param(("batch_size: 10000", "batch_size: 4096"), ["extract", "validate", "export"], id="batch_size"),
-        pytest.param(("mode: strict", "mode: quarantine"), ["validate", "export"], id="mode"),
+        pytest.param(("mode: strict", "mode: quarantine"), ["validate", "export", "report"], id="mode"),
     ],
 )
 def test_a_changed_param_runs_what_reads_it_and_changes_no_hash(

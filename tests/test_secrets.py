@@ -29,7 +29,7 @@ def test_the_password_is_nowhere(clone: Clone, db: Database, server: dict[str, s
     clone.env["DATABASE_URL"] = db.url(user=role, password=encoded)
     said = []
     for command in (
-        ["python", "-m", "commands.refresh", "--until", "2025-10-28"],
+        ["python", "-m", "commands.refresh", "--until", "2025-10-28", "--accept"],
         ["dvc", "repro", "-v", "-v"],
         ["python", "-m", "commands.summary"],
         ["python", "-m", "stages.extract", "--check"],
@@ -66,7 +66,7 @@ def test_values_of_events_are_in_no_log_but_for_failing_cells(clone: Clone, db: 
     db.insert(event(eventData=f'{{"note": "{word}"}}', contentType=word), event(experimentPhase=word))
     clone.env["DATABASE_URL"] = db.url()
     clone.change(("days: 90", "days: 2"))
-    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28")
+    clone.run("python", "-m", "commands.refresh", "--until", "2025-10-28", "--accept")
     failed = clone.run("dvc", "repro", ok=False)
     assert f"experimentPhase fails isin: '{word}'" in failed.stderr
     assert word in clone.text("data/reports/validation_failures.csv")

@@ -24,7 +24,7 @@ def test_bench(clone: Clone) -> None:
     ):
         assert title in said
     rows = re.findall(r"^\| (.+?) \| at most (.+?) \| (.+?) \| (yes|no|-) \|$", said, re.M)
-    assert len(rows) == 10
+    assert len(rows) == 12
     assert ("a night on, rows sent by PostgreSQL, times the new day's", "1", "1.00", "yes") in rows
 
 

@@ -25,7 +25,8 @@ def test_a_night_pushes_its_day_and_an_old_snapshot_comes_back(own: Clone, db: D
     own.run("dvc", "push", "--all-commits")
     puts = s3.requests("PUT")
     lists = [path for path in puts if path.endswith(".dir")]
-    assert (len(puts), len(lists)) == (4, 2)  # the new day in raw and in export, and their lists
+    # The new day in raw and in export, the page with its six series, and the lists of these three folders.
+    assert (len(puts), len(lists)) == (11, 3)
     assert s3.requests("POST") == []  # no upload in parts
     new, new_answers = bytes_of(own), answers(own)
     assert new_answers != old_answers
@@ -72,7 +73,7 @@ def test_there_and_back_gives_the_new_data(own: Clone, db: Database) -> None:
     assert bytes_of(own) == first
 
 
-REPORTS = ("extract", "validation", "quality", "load")
+REPORTS = ("extract", "validation", "quality", "load", "checks")
 
 
 def test_versions_of_every_stash_and_of_the_reflog_are_known(own: Clone) -> None:

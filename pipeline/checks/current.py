@@ -18,9 +18,10 @@ from pipeline.core.errors import DataError
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.progress import count
+from pipeline.core.reports import read_report
 from pipeline.files import manifest
 from pipeline.files.layout import md5 as md5_of
-from pipeline.files.layout import quarantined_rows, read_report
+from pipeline.files.layout import quarantined_rows
 from pipeline.files.manifest import Files
 from schemas.tables import TABLES
 
@@ -45,7 +46,7 @@ def check_current(paths: Paths, params: Params) -> None:
         )
 
 
-def differences(paths: Paths, params: Params, stages: int = 4) -> Iterator[tuple[str, str]]:
+def differences(paths: Paths, params: Params, stages: int = 5) -> Iterator[tuple[str, str]]:
     """Each of the first `stages` stages whose report is of other inputs than are there, or of another run, and why."""
     raw = manifest.read(paths.extract_report, TABLES)
     locked = lock.load(paths.dvc_lock)
@@ -54,6 +55,7 @@ def differences(paths: Paths, params: Params, stages: int = 4) -> Iterator[tuple
         "validate": (validated, paths.validation_report),
         "export": (exported, paths.quality_report),
         "load": (loaded, paths.load_report),
+        "report": (reported, paths.checks_report),
     }
     for stage, (look, report) in list(looks.items())[:stages]:
         yield from ((stage, why) for why in look(paths, params, raw))
@@ -116,6 +118,15 @@ def loaded(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
         yield "it compared other files than those of extract.json and quality.json"
     if not report["equal"]:
         yield "it found rows that are missing, too many or not the same"
+
+
+def reported(paths: Paths, params: Params, _: Files) -> Iterator[str]:
+    report = read_report(paths.checks_report, "made_from", "judged")
+    yield from other(report["made_from"][0], made_from.reported(params))
+    exported = manifest.read(paths.quality_report, TABLES)
+    judged = {entry["files"]: entry["sha256"] for entry in report["judged"]}
+    if judged != made_from.judged(exported, paths.watermark):
+        yield "it judged other files than those of quality.json, or another watermark.yaml"
 
 
 def other(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:

@@ -111,6 +111,16 @@ def show(found: Mapping[str, Findings], failures_file: Path) -> None:
     print(f"validate: {count(len(listed), 'finding')} in {failures_file}", file=sys.stderr)
 
 
+def accept_new(found: Mapping[str, Findings]) -> str:
+    """How to let a value pass that is new and right, where a rule that lists values failed."""
+    listed = [
+        f"schemas/{name}.py"
+        for name, findings in found.items()
+        if any(check == "isin" and n for (_, check), n in findings.counts.items())
+    ]
+    return f", or accept a value that is new by a line in {', '.join(listed)} (docs/evolving.md)" if listed else ""
+
+
 def invalid(found: Mapping[str, Findings], report_file: Path) -> RowsInvalidError:
     failed = ", ".join(
         f"{column}.{check} ({n:,})"
@@ -123,6 +133,6 @@ def invalid(found: Mapping[str, Findings], report_file: Path) -> RowsInvalidErro
         f"{count(failed_rows, 'row')} of {rows:,} break the contract: {failed}",
         where=str(report_file),
         expected="no failing row, since validate.mode is strict; nothing was exported and the last export stands",
-        next_step="mend the rows in PostgreSQL and python -m commands.refresh, or set validate.mode: quarantine; "
-        "then dvc repro",
+        next_step="mend the rows in PostgreSQL and python -m commands.refresh, or set validate.mode: quarantine"
+        f"{accept_new(found)}; then dvc repro",
     )

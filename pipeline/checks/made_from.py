@@ -6,13 +6,16 @@ Only what decides a byte or a verdict: no batch size, no number of workers.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.inputs import CODE
 from pipeline.core.params import Extract, Params, Validate
 from pipeline.files import manifest
+from pipeline.files.layout import sha256
 from schemas.table import Table
 
 ROOT = Path(__file__).absolute().parent.parent.parent
@@ -47,6 +50,7 @@ EXPORTED = (
     "schemas/types.py",
 )
 LOADED = ("pipeline/checks/reconcile.py", "pipeline/days/compare.py", "schemas/types.py", "stages/load.py")
+REPORTED = ("pipeline/checks/counted.py", "pipeline/checks/quality.py", "pipeline/page", "stages/report.py")
 
 CHECKING_LIBRARIES = ("pandera", "pandas", "pyarrow", "duckdb")
 
@@ -56,9 +60,11 @@ NO_PSEUDONYMS = "none"
 def code(*places: str) -> str:
     """The fingerprint of modules, and of all in the folders among them."""
     found = [ROOT / place for place in places]
-    return manifest.code(
-        *(file for place in found for file in sorted(filter(Path.is_file, place.rglob("*.py"))) or [place])
-    )
+    return manifest.code(*(file for place in found for file in sorted(filter(Path.is_file, _files(place))) or [place]))
+
+
+def _files(place: Path) -> list[Path]:
+    return [file for kind in CODE for file in place.rglob(kind)]
 
 
 def raw(table: Table, params: Extract) -> dict[str, str]:
@@ -97,6 +103,27 @@ def loaded(params: Params) -> dict[str, Any]:
     """Of load.json, beside the files that were loaded and compared."""
     chosen = {"strategy": params.load.strategy, "pseudonymize": params.export.pseudonymize}
     return {**chosen, "code": code(*LOADED), **_versions("duckdb")}
+
+
+def reported(params: Params) -> dict[str, Any]:
+    """Of checks.json and data/report, beside the files that were judged."""
+    # A plain value, as it comes back from a report.
+    thresholds = {
+        name: {"limit": one.limit, "level": one.level, "each": {which: own._asdict() for which, own in one.each}}
+        for name, one in params.quality._asdict().items()
+    }
+    text = json.dumps(thresholds)
+    return {
+        "quality_sha256": hashlib.sha256(text.encode()).hexdigest(),
+        **params.validate.labels,
+        "code": code(*REPORTED),
+        **_versions("duckdb", "jinja2"),
+    }
+
+
+def judged(exported: manifest.Files, watermark: Path) -> dict[str, str]:
+    """The files that the quality checks were put to, each with its SHA-256."""
+    return {"data/export": manifest.sha256_of(exported), "watermark.yaml": sha256(watermark)}
 
 
 def _versions(*libraries: str) -> Mapping[str, str]:

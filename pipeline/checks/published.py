@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipeline.core.paths import Paths
+from pipeline.core.reports import read_report
 from pipeline.files import manifest
-from pipeline.files.layout import read_report
 from schemas.tables import TABLES
 
 

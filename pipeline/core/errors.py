@@ -54,6 +54,12 @@ class DataError(PipelineError):
     exit_code = 6
 
 
+class QualityError(PipelineError):
+    """The snapshot, or what it would become, is past a threshold of level fail."""
+
+    exit_code = 8
+
+
 class PinError(PipelineError):
     """The source no longer holds, or never held, what watermark.yaml pins."""
 

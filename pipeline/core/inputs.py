@@ -18,8 +18,8 @@ from pipeline.core.paths import Paths
 
 ROOT = Path(__file__).absolute().parent.parent.parent
 
-# The files of the project that Python runs or the sample is made from.
-CODE = ("*.py", "*.sql")
+# The files of the project that Python runs, or that the sample and the page are made from.
+CODE = ("*.py", "*.sql", "*.html", "*.css")
 
 
 def _code() -> dict[Path, bytes]:

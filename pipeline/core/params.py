@@ -13,6 +13,7 @@ from schemas.rules import CUID
 
 Mode = Literal["strict", "quarantine"]
 Strategy = Literal["view", "table"]
+Level = Literal["off", "warn", "fail"]
 
 # PostgreSQL's timestamps reach back to 4713 BC, Python's dates to year 1; a century is more than any app has.
 MAX_DAYS = 36_525
@@ -55,12 +56,58 @@ class Load(NamedTuple):
     strategy: Strategy
 
 
+class Threshold(NamedTuple):
+    """What is still good, and what it means where it is not. `each`: others for some columns or event types."""
+
+    limit: float
+    level: Level
+    each: tuple[tuple[str, Threshold], ...] = ()
+
+
+class Quality(NamedTuple):
+    """The thresholds of a whole snapshot; pipeline.checks.quality says what each looks at."""
+
+    rows: Threshold
+    last_day: Threshold
+    day_rows: Threshold  # each: event types
+    empty_days: Threshold
+    shrunk_days: Threshold
+    emptied_days: Threshold
+    vanished_types: Threshold
+    new_types: Threshold
+    largest_type: Threshold  # each: event types
+    users: Threshold
+    nulls: Threshold  # each: columns
+    last_event: Threshold
+    quarantined: Threshold
+    phases_backwards: Threshold
+
+
+# The highest limit that can be meant: a share, or a number of rows, days, types or hours. The lowest is 0.
+SHARE, NUMBER = 1.0, 1e12
+HIGHEST = {
+    "day_rows": NUMBER,  # a share, too, but a day may have many times the rows of others
+    "shrunk_days": SHARE,
+    "largest_type": SHARE,
+    "nulls": SHARE,
+    "quarantined": SHARE,
+}
+WITH_EACH = ("day_rows", "largest_type", "nulls")
+
+
+class Night(NamedTuple):
+    time_limit: int  # seconds, of the whole
+    lock_wait: int  # seconds
+
+
 class Params(NamedTuple):
     source: Source
     extract: Extract
     validate: Validate
     export: Export
     load: Load
+    quality: Quality
+    night: Night
 
 
 def _error(path: Path, key: str, found: object, expected: str) -> ParamsError:
@@ -124,6 +171,24 @@ def _labels(path: Path, key: str, value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _threshold(path: Path, name: str, value: object, each: bool) -> Threshold:
+    key = f"quality.{name}"
+    keys = ("limit", "level", "each") if each else ("limit", "level")
+    data = _group(path, {"each": {}, **value} if each and isinstance(value, dict) else value, key, keys)
+    limit, high = data["limit"], HIGHEST.get(name.partition(".")[0], NUMBER)
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit <= high:
+        raise _error(path, f"{key}.limit", limit, "a share from 0 to 1" if high == SHARE else "a number from 0 on")
+    level: Level = _choice(path, f"{key}.level", data["level"], get_args(Level))
+    if not each:
+        return Threshold(limit, level)
+    if not isinstance(data["each"], dict) or not all(isinstance(one, str) for one in data["each"]):
+        raise _error(path, f"{key}.each", data["each"], "names, each with a limit and a level of its own")
+    some = sorted(data["each"].items())
+    return Threshold(
+        limit, level, tuple((one, _threshold(path, f"{name}.each.{one}", own, False)) for one, own in some)
+    )
+
+
 def load_yaml(path: Path, text: str | None = None) -> Any:
     """The content of a YAML file, whose text may be at hand; ParamsError when it is missing or no YAML."""
     # The C loader reads the year of days in watermark.yaml ten times faster.
@@ -169,6 +234,8 @@ def load_params(path: Path) -> Params:
     export = _group(path, top["export"], "export", Export._fields)
     validate = _group(path, top["validate"], "validate", Validate._fields)
     load_ = _group(path, top["load"], "load", Load._fields)
+    quality = _group(path, top["quality"], "quality", Quality._fields)
+    night = _group(path, top["night"], "night", Night._fields)
     return Params(
         source=Source(
             application_name=_name(path, "source.application_name", source["application_name"]),
@@ -192,4 +259,9 @@ def load_params(path: Path) -> Params:
         ),
         export=Export(pseudonymize=_flag(path, "export.pseudonymize", export["pseudonymize"])),
         load=Load(strategy=_choice(path, "load.strategy", load_["strategy"], get_args(Strategy))),
+        quality=Quality(**{name: _threshold(path, name, quality[name], name in WITH_EACH) for name in Quality._fields}),
+        night=Night(
+            time_limit=_integer(path, "night.time_limit", night["time_limit"], 1, 86_400),
+            lock_wait=_integer(path, "night.lock_wait", night["lock_wait"], 0, 86_400),
+        ),
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+# What dvc.yaml runs, in the order of their data.
+STAGES = ("extract", "validate", "export", "load", "report")
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -81,6 +84,19 @@ class Paths:
         return self.reports / "load.json"
 
     @property
+    def checks_report(self) -> Path:
+        return self.reports / "checks.json"
+
+    @property
+    def report(self) -> Path:
+        """The quality page, and its series as CSV."""
+        return self.data / "report"
+
+    @property
+    def page(self) -> Path:
+        return self.report / "quality.html"
+
+    @property
     def failures(self) -> Path:
         """Failing cells with their values. They stay on this machine."""
         return self.reports / "validation_failures.csv"
@@ -99,9 +115,23 @@ class Paths:
         """What `name` verified on this machine before: a cache that may be lost."""
         return self.data / ".verified" / f"{name}.json"
 
-    def time(self, stage: str) -> Path:
-        """How long the stage's last run took on this machine, in seconds."""
-        return self.data / ".times" / stage
+    def note(self, stage: str) -> Path:
+        """What the last run of the stage or command on this machine took and came to."""
+        return self.data / ".notes" / f"{stage}.json"
+
+    @property
+    def runs(self) -> Path:
+        """Every run on this machine, good or bad."""
+        return self.data / "runs.jsonl"
+
+    @property
+    def night_lock(self) -> Path:
+        return self.data / ".night.lock"
+
+    @property
+    def failed(self) -> Path:
+        """The report of a night that failed a quality check, beside the last good one."""
+        return self.data / "failed"
 
     def quarantined(self, table: str) -> Path:
         return self.quarantine / f"{table}.parquet"

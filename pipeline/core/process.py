@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from pipeline.core import signals
 from pipeline.core.errors import DataError, PipelineError
@@ -59,9 +61,10 @@ def project() -> Paths:
 
 
 def run(stage: str, main: Callable[[], None]) -> None:
-    """Run a stage's main, turn what it raises into a message and an exit code, and save how long it took.
+    """Run a stage's main, turn what it raises into a message and an exit code, and note both with what it took.
 
-    The time goes to data/.times/STAGE, which only the summary reads; reports hold no clock.
+    The note is data/.notes/STAGE.json, for the summary and the memory of runs: DVC makes 255 of every exit code, and
+    reports hold no clock.
     """
     _open_standard_files()
     signals.handle()
@@ -70,8 +73,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
         main()
         signals.end_if_stopped()  # a signal whose exception a library caught
     except PipelineError as error:
-        print(f"{stage}: error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        _fail(stage, error)
     except BrokenPipeError:
         os._exit(1)  # whoever read the output has gone; there is nobody to tell
     except Exception as error:
@@ -82,11 +84,17 @@ def run(stage: str, main: Callable[[], None]) -> None:
             os._exit(1)
         known = _explain(stage, error)
         if known is None:
+            _note(stage, type(error).__name__, exit_code=1)
             raise  # a mistake of the code: the traceback is for whoever mends it
-        print(f"{stage}: error: {known}", file=sys.stderr)
-        raise SystemExit(known.exit_code) from None
-    _save_time(stage, time.perf_counter() - STARTED)
+        _fail(stage, known)
+    _note(stage, None)
     _leave()
+
+
+def _fail(stage: str, error: PipelineError) -> NoReturn:
+    print(f"{stage}: error: {error}", file=sys.stderr)
+    _note(stage, type(error).__name__, error.what, error.next_step, error.exit_code)
+    raise SystemExit(error.exit_code) from None
 
 
 def _leave() -> None:
@@ -181,13 +189,22 @@ def _explain(stage: str, error: Exception) -> PipelineError | None:
     return None
 
 
-def _save_time(stage: str, seconds: float) -> None:
+def _note(stage: str, error: str | None, words: str = "", next_step: str = "", exit_code: int = 0) -> None:
+    """Keep what the run of a stage came to. `words` hold no value of an event, as those of all errors."""
+    import resource  # not on Windows, where nothing else of this runs, either
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    seconds = round(time.perf_counter() - STARTED, 2)
+    took = {"seconds": seconds, "peak_mb": round(peak)}
+    note = {**took, "error": error, "words": words, "next_step": next_step, "exit_code": exit_code}
+    if not Paths().params.exists():
+        return  # another folder than the project
     try:
-        path = Paths().time(stage)
+        path = Paths().note(stage)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{seconds:.2f}\n")
+        path.write_text(json.dumps(note) + "\n", encoding="utf-8")
     except OSError:
-        pass  # a nicety of the summary; the stage has done its work
+        pass  # a nicety; the stage has done its work
 
 
 sys.excepthook = _report

@@ -16,6 +16,7 @@ from pipeline.core.params import load_yaml
 HEADER = """\
 # What the source held at the last refresh. Written by `python -m commands.refresh`, committed like a lock file.
 # until: the exclusive end of the window, UTC. tables: for each table and UTC day the rows and a digest of them.
+# moved: days that are other than at the refresh before, whose window ended at `before`, and what --accept said yes to.
 """
 
 
@@ -23,9 +24,25 @@ HEADER = """\
 FIRST_YEAR = 6
 
 
+class Change(NamedTuple):
+    """Rows of a day at the refresh before, and now; the same number where only their content is another."""
+
+    before: int
+    rows: int
+
+
+class Moved(NamedTuple):
+    """What is other than at the refresh before, of the days that both pinned."""
+
+    before: date  # its `until`
+    accepted: tuple[str, ...]  # what was refused until --accept said yes
+    tables: Mapping[str, Mapping[date, Change]]
+
+
 class Watermark(NamedTuple):
     until: date  # the window ends where this day begins, UTC
     tables: Mapping[str, Mapping[date, Pin]]
+    moved: Moved | None = None  # None: of the first refresh
 
 
 def window(until: date, days: int) -> list[date]:
@@ -88,18 +105,38 @@ def parse_until(value: object, path: Path) -> date:
 def load(path: Path, text: str | None = None) -> Watermark:
     """Read watermark.yaml, whose text may be at hand. Raises ParamsError that names the key which can't be meant."""
     data = load_yaml(path, text)
-    if not isinstance(data, dict) or set(data) != {"until", "tables"} or not isinstance(data["tables"], dict):
+    keys = {"until", "tables"}
+    if not isinstance(data, dict) or set(data) - {"moved"} != keys or not isinstance(data["tables"], dict):
         raise _broken(path, "(the file)", type(data).__name__, "the keys until and tables")
     until = parse_until(data["until"], path)
     tables = {}
     for table, days in data["tables"].items():
         if not isinstance(table, str) or not isinstance(days, dict):
             raise _broken(path, f"tables.{table}", days, "the days of a table")
-        tables[table] = dict(_day(path, f"tables.{table}.{key}", key, entry) for key, entry in days.items())
-    return Watermark(until, tables)
+        tables[table] = dict(_pin(path, f"tables.{table}.{key}", key, entry) for key, entry in days.items())
+    return Watermark(until, tables, _moved(path, data["moved"]) if "moved" in data else None)
 
 
-def _day(path: Path, where: str, key: object, entry: object) -> tuple[date, Pin]:
+def _moved(path: Path, data: object) -> Moved:
+    known = isinstance(data, dict) and set(data) == {"before", "accepted", "tables"}
+    if not known or not isinstance(data["tables"], dict) or not isinstance(data["accepted"], list):  # type: ignore[index]
+        raise _broken(path, "moved", data, "the keys before, accepted and tables")
+    assert isinstance(data, dict)
+    tables: dict[str, dict[date, Change]] = {}
+    for table, days in data["tables"].items():
+        if not isinstance(days, dict):
+            raise _broken(path, f"moved.tables.{table}", days, "the days of a table")
+        tables[table] = {}
+        for key, entry in days.items():
+            where = f"moved.tables.{table}.{key}"
+            before, rows = (entry.get("before"), entry.get("rows")) if isinstance(entry, dict) else (None, None)
+            tables[table][_day(path, where, key)] = Change(
+                _rows(path, f"{where}.before", before), _rows(path, f"{where}.rows", rows)
+            )
+    return Moved(parse_until(data["before"], path), tuple(map(str, data["accepted"])), tables)
+
+
+def _day(path: Path, where: str, key: object) -> date:
     day = None
     if isinstance(key, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", key):  # Python also takes 20251027 and 2025-W44-1
         try:
@@ -108,21 +145,43 @@ def _day(path: Path, where: str, key: object, entry: object) -> tuple[date, Pin]
             day = None
     if day is None:
         raise _broken(path, where, key, "a quoted date such as '2025-10-27'")
-    rows, digest = (entry.get("rows"), entry.get("digest")) if isinstance(entry, dict) else (None, None)
+    return day
+
+
+def _rows(path: Path, where: str, rows: object) -> int:
     if isinstance(rows, bool) or not isinstance(rows, int) or rows < 0:
-        raise _broken(path, f"{where}.rows", rows, "a number of rows")
+        raise _broken(path, where, rows, "a number of rows")
+    return rows
+
+
+def _pin(path: Path, where: str, key: object, entry: object) -> tuple[date, Pin]:
+    day = _day(path, where, key)
+    rows, digest = (entry.get("rows"), entry.get("digest")) if isinstance(entry, dict) else (None, None)
     if not isinstance(digest, str) or not re.fullmatch("[0-9a-f]{16}", digest):
         raise _broken(path, f"{where}.digest", digest, "16 hex digits in quotes")
-    return day, Pin(rows, digest)
+    return day, Pin(_rows(path, f"{where}.rows", rows), digest)
 
 
 def render(watermark: Watermark) -> str:
     """The file's text: the same bytes for the same pins."""
-    lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'", "tables:"]
+    lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'"]
+    if watermark.moved is not None:
+        lines += _rendered(watermark.moved)
+    lines.append("tables:")
     for table, days in sorted(watermark.tables.items()):
         lines.append(f"  '{table}':")
         lines += [f"    '{day}': {{rows: {pin.rows}, digest: '{pin.digest}'}}" for day, pin in sorted(days.items())]
     return "\n".join(lines) + "\n"
+
+
+def _rendered(moved: Moved) -> list[str]:
+    accepted = ", ".join(f"'{what}'" for what in moved.accepted)
+    lines = ["moved:", f"  before: '{moved.before}T00:00:00Z'", f"  accepted: [{accepted}]"]
+    lines.append("  tables:" if moved.tables else "  tables: {}")
+    for table, days in sorted(moved.tables.items()):
+        lines.append(f"    '{table}':")
+        lines += [f"      '{day}': {{before: {one.before}, rows: {one.rows}}}" for day, one in sorted(days.items())]
+    return lines
 
 
 def save(watermark: Watermark, path: Path) -> None:

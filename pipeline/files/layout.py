@@ -14,7 +14,6 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
-from typing import Any
 
 from pipeline.core.errors import DataError
 from pipeline.core.signals import publishing
@@ -159,22 +158,6 @@ def write_report(path: Path, content: Mapping[str, object]) -> None:
     lines = [f"  {json.dumps(key)}: {text(value)}" for key, value in content.items()]
     with replacing(path) as new:
         new.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-
-
-def read_report(path: Path, *keys: str) -> dict[str, Any]:
-    """A JSON report; DataError when it is missing, damaged or has not these keys."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        content = None
-    if not isinstance(content, dict) or not set(keys) <= set(content):
-        raise DataError(
-            f"{path} is {'damaged' if path.exists() else 'missing'}",
-            where=str(path),
-            expected="the report of a finished run",
-            next_step="dvc repro (make repro); or git checkout -- data/reports",
-        )
-    return content
 
 
 def quarantined_rows(file: Path) -> dict[date, tuple[int, ...]]:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 from pipeline.core.digest import Pin
 from pipeline.core.errors import DataError
 from pipeline.core.progress import count
-from pipeline.files.layout import day_path, days_in, is_folder, read_report, sha256
+from pipeline.core.reports import read_report
+from pipeline.files.layout import day_path, days_in, is_folder, sha256
 from schemas.table import Table
 
 # Under what name the fingerprint of the key of pseudonyms stands in a footer, and in the comment of a table in DuckDB.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from dvc.repo import Repo
 
 from pipeline.core.errors import PipelineError
 from pipeline.files.layout import md5
+from pipeline.versions.git import git
 
 # What DVC writes below a cache or remote: objects, and the cache of runs. Anything else there is not ours.
 FOLDERS = ("files", "runs")
@@ -225,18 +225,6 @@ def expand(path: str, md5: str, places: Sequence[tuple[Place, dict[str, str]]]) 
             except (ValueError, TypeError, KeyError):
                 continue
     return None
-
-
-def git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8", check=False)
-    if done.returncode:
-        raise PipelineError(
-            f"git {arguments[0]}: {' '.join(done.stderr.split())[:300]}",
-            where=str(Path.cwd()),
-            expected="a Git repository with the project's history",
-            next_step="git status",
-        )
-    return done.stdout
 
 
 def history() -> dict[str, tuple[str, str]]:

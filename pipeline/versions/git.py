@@ -1,0 +1,168 @@
+"""The project's Git repository: what was committed, and the branch that it follows elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.core.errors import PipelineError
+
+# A commit of a night begins with this word, by which a later one knows its own.
+SNAPSHOT = "Snapshot"
+
+# What a night commits, and nothing else that somebody has staged.
+OWN = ("watermark.yaml", "dvc.lock", "data/reports")
+
+
+class GitError(PipelineError):
+    """Git refused; the branch is as it was."""
+
+
+class Rejected(GitError):
+    """Somebody else has pushed meanwhile."""
+
+
+def git(*arguments: str, timeout: float | None = None) -> str:
+    """What a command of Git prints. Raises GitError with Git's words."""
+    # Nobody is there to type a password in a night.
+    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            stdin=subprocess.DEVNULL,
+            timeout=timeout,
+            env=env,
+        )
+    except subprocess.TimeoutExpired:
+        raise _refused(arguments[0], f"no answer within {timeout:.0f} s") from None
+    if done.returncode:
+        raise _refused(arguments[0], " ".join(done.stderr.split())[:300])
+    return done.stdout
+
+
+def _refused(command: str, said: str) -> GitError:
+    return GitError(
+        f"git {command}: {said}",
+        where=str(Path.cwd()),
+        expected="a Git repository with the project's history",
+        next_step="git status",
+    )
+
+
+def head() -> str | None:
+    """The commit that is checked out; None where there is none."""
+    try:
+        return git("rev-parse", "--short", "HEAD").strip()
+    except PipelineError:
+        return None
+
+
+def changed(*paths: str) -> list[str]:
+    """Files below these paths that are not as they are committed."""
+    listed = git("status", "--porcelain", "-z", "--untracked-files=all", "--", *paths).split("\0")
+    return [entry[3:] for entry in listed if entry[3:]]
+
+
+class Upstream(NamedTuple):
+    """The branch that the current one follows: origin/main, say."""
+
+    name: str
+    remote: str
+
+
+def upstream() -> Upstream:
+    """Raises GitError that says what a night needs: a branch, its upstream, and a name for commits."""
+    branch = git("rev-parse", "--abbrev-ref", "HEAD").strip()
+    if branch == "HEAD":
+        raise _unfit("no branch is checked out (detached HEAD)", "git switch main")
+    try:
+        git("var", "GIT_COMMITTER_IDENT")
+    except GitError:
+        command = 'git config user.name "Night" && git config user.email night@example.org'
+        raise _unfit("Git knows no name for commits", command) from None
+    try:
+        name = git("rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}").strip()
+    except GitError:
+        raise _unfit(f"the branch {branch} follows no other", f"git push --set-upstream origin {branch}") from None
+    return Upstream(name, git("config", f"branch.{branch}.remote").strip())
+
+
+def _unfit(what: str, next_step: str) -> GitError:
+    return GitError(what, where=str(Path.cwd()), expected="a branch that can be pushed", next_step=next_step)
+
+
+def catch_up(follows: Upstream, timeout: float) -> str:
+    """Fetch, and put the branch on top of what others have pushed; what was done, in words.
+
+    Unpushed snapshots are dropped, since they are of a state that is not the newest any more: the night makes its own.
+    Other people's unpushed commits are put on top. Raises GitError, with everything as it was, where they conflict.
+    """
+    git("fetch", "--quiet", follows.remote, timeout=timeout)
+    if git("rev-list", "--count", f"HEAD..{follows.name}").strip() == "0":
+        return "nothing new"
+    before = git("rev-parse", "HEAD").strip()
+    ahead = git("log", "--reverse", "--format=%H %s", f"{follows.name}..HEAD").splitlines()
+    others = [line.split(" ", 1)[0] for line in ahead if not line.split(" ", 1)[1].startswith(f"{SNAPSHOT} ")]
+    if changed(*OWN):  # what an interrupted night left
+        git("checkout", "HEAD", "--", *_committed(OWN))
+    git("reset", "--quiet", "--keep", follows.name)
+    try:
+        if others:
+            git("cherry-pick", "--allow-empty", *others)
+    except GitError:
+        git("cherry-pick", "--abort")
+        git("reset", "--quiet", "--keep", before)
+        raise GitError(
+            f"commits that are not pushed conflict with {follows.name}",
+            where=", ".join(commit[:7] for commit in others),
+            expected="commits that can be put on top of what others have pushed",
+            next_step=f"git rebase {follows.name}, then the same command again",
+        ) from None
+    dropped, kept = len(ahead) - len(others), len(others)
+    said = f"on top of {follows.name}"
+    said += f", {dropped} unpushed snapshots dropped" if dropped else ""
+    return said + (f", {kept} unpushed commits kept" if kept else "")
+
+
+def _committed(paths: Sequence[str]) -> list[str]:
+    return [path for path in paths if git("ls-tree", "--name-only", "HEAD", path)]
+
+
+def commit(subject: str) -> bool:
+    """Commit the night's own paths, whatever else is staged. False where nothing changed."""
+    there = [path for path in OWN if Path(path).exists()]
+    if not changed(*there):
+        return False
+    git("add", "--", *there)
+    git("commit", "--quiet", "-m", subject, "--", *there)
+    return True
+
+
+def restore() -> None:
+    """Put the night's own paths back to the last commit."""
+    git("reset", "--quiet", "--", *OWN)
+    git("checkout", "HEAD", "--", *_committed(OWN))
+
+
+def unpushed(follows: Upstream) -> int:
+    return int(git("rev-list", "--count", f"{follows.name}..HEAD"))
+
+
+def push(follows: Upstream, timeout: float) -> None:
+    """Raises Rejected where somebody else was first."""
+    branch = follows.name.partition("/")[2]
+    try:
+        git("push", "--quiet", follows.remote, f"HEAD:{branch}", timeout=timeout)
+    except GitError as error:
+        if any(word in error.what for word in ("fetch first", "non-fast-forward", "cannot lock ref", "rejected")):
+            raise Rejected(
+                error.what, where=follows.name, expected="the newest state", next_step="the same command again"
+            ) from None
+        raise

@@ -1,0 +1,275 @@
+"""Say at a glance whether the snapshot can be used: data/report/quality.html, its series for plots, and checks.json.
+
+Counts data/export and puts the thresholds of `quality:` in params.yaml to it, to the reports and to what refresh noted
+in watermark.yaml. Where a check of level fail is past its limit, all is written and the stage ends with 8.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from typing import Any, NamedTuple
+
+from pipeline.checks import made_from, quality
+from pipeline.checks.counted import Counted, counted
+from pipeline.checks.quality import Facts, Result
+from pipeline.core import watermark
+from pipeline.core.errors import QualityError
+from pipeline.core.inputs import Inputs
+from pipeline.core.params import Params, Quality, Threshold
+from pipeline.core.paths import Paths
+from pipeline.core.process import run_stage
+from pipeline.core.progress import count
+from pipeline.core.reports import read_report
+from pipeline.core.verdict import FAILED, SIGNS
+from pipeline.core.watermark import Moved, Watermark
+from pipeline.files import manifest
+from pipeline.files.layout import day_path, replacing_files, write_report
+from pipeline.files.manifest import File
+from pipeline.page.render import Line, MovedDay, Null, Page, Part, Phase, Type, render
+from schemas.tables import TABLES
+
+# Findings on the first screen.
+WORST = 3
+
+# How rows in no experiment phase are named.
+NO_PHASE = "none"
+
+
+def report(paths: Paths, params: Params) -> None:
+    """Make data/report and checks.json. Raises QualityError, after that, when a check failed."""
+    reports = [paths.extract_report, paths.validation_report, paths.quality_report, paths.load_report, paths.watermark]
+    inputs = Inputs(
+        paths,
+        params,
+        lambda p: (p.quality, p.validate.experiment_phases, p.extract.user_id),
+        reports,
+        [paths.export],
+    )
+    asked = made_from.reported(params)
+    exported = manifest.read(paths.quality_report, TABLES)
+    manifest.check(paths.quality_report, paths.export, exported)
+    pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
+    found = {
+        table.name: counted(
+            table,
+            [day_path(paths.export / table.name, day) for day in exported[table.name]],
+            params.validate.experiment_phases,
+        )
+        for table in TABLES
+    }
+    asked_users = len(params.extract.user_id)
+    facts = [of_table(paths, pinned, found[table.name], exported[table.name], asked_users) for table in TABLES]
+    results = [result for one in facts for result in quality.judge(one, params.quality)]
+    validated = read_report(paths.validation_report, "checks", "failures")
+    made = read_report(paths.quality_report, "made_from")["made_from"]
+    known = Known(
+        pinned.until,
+        pinned.moved,
+        validated["checks"],
+        [(f"{one['table']}.{one['column']}.{one['check']}", one["rows"]) for one in validated["failures"]],
+        any(entry["pseudonyms"] != made_from.NO_PSEUDONYMS for entry in made),
+        manifest.sha256_of(exported),
+    )
+    page = page_of(facts, found, results, params, known)
+    with replacing_files(paths.report) as staging:
+        (staging / "quality.html").write_text(render(page), encoding="utf-8")
+        for name, rows in series(facts, found, params).items():
+            (staging / f"{name}.csv").write_text(table_of(rows), encoding="utf-8")
+        judged = made_from.judged(exported, paths.watermark)
+        inputs.check()
+    write_report(paths.checks_report, content(asked, results, judged))
+    said = f"{SIGNS[page.verdict]} {page.sentence}"
+    worst = quality.worst_first(results)
+    print("\n".join([f"report: {said}; {paths.page}", *(f"report: {one.verdict}: {one.words}" for one in worst)]))
+    if bad := [one for one in results if one.verdict == FAILED]:
+        raise QualityError(
+            f"{count(len(bad), 'quality check')} failed: {bad[0].words}",
+            where=str(paths.page),
+            expected=f"quality.{bad[0].check.partition(' ')[0]} in params.yaml",
+            next_step="make show, and see what happened to the source; where all is well, another limit or level there",
+        )
+
+
+def of_table(paths: Paths, pinned: Watermark, found: Counted, files: Mapping[date, File], asked_users: int) -> Facts:
+    name = found.table
+    nulls = read_report(paths.quality_report, "nulls")["nulls"]
+    checked = {entry["table"]: entry for entry in read_report(paths.validation_report, "tables")["tables"]}
+    return Facts(
+        table=name,
+        until=pinned.until,
+        rows={day: file.rows for day, file in files.items()},
+        types=found.types,
+        nulls={entry["column"]: entry["rows"] for entry in nulls if entry["table"] == name},
+        users=found.users,
+        asked=asked_users,
+        last=found.last,
+        quarantined=checked[name]["failed_rows"],
+        backwards=found.backwards,
+        moved=pinned.moved,
+    )
+
+
+class Known(NamedTuple):
+    """What else the page says of a snapshot."""
+
+    until: date
+    moved: Moved | None
+    rules: Sequence[str]
+    failures: Sequence[tuple[str, int]]
+    pseudonyms: bool
+    sha256: str
+
+
+def page_of(
+    facts: Sequence[Facts], found: Mapping[str, Counted], results: Sequence[Result], params: Params, known: Known
+) -> Page:
+    return Page(
+        until=known.until,
+        verdict=quality.overall(results),
+        sentence=quality.sentence(results),
+        worst=[line(one) for one in quality.worst_first(results)[:WORST]],
+        checks=[line(one) for one in results],
+        headlines=list(headlines(facts, params, known)),
+        parts=[part(one, found[one.table], params.quality) for one in facts],
+        moved=words_of(known.moved),
+        moved_days=list(moved_days(known.moved)),
+        rules=known.rules,
+        failures=known.failures,
+        sha256=known.sha256,
+    )
+
+
+def headlines(facts: Sequence[Facts], params: Params, known: Known) -> Iterator[tuple[str, str]]:
+    """The figures of the first screen, and what they hold for where that is not all users under their own ids."""
+    days = sorted({day for one in facts for day in one.rows})
+    yield "window (UTC)", f"{days[0]} to {days[-1]}, {count(len(days), 'day')}"
+    for one in facts:
+        yield one.table if len(facts) > 1 else "rows", f"{sum(one.rows.values()):,}"
+    yield "users", f"{max((one.users for one in facts if one.users is not None), default=0):,}"
+    last = max((one.last for one in facts if one.last is not None), default=None)
+    yield "last event", f"{last:%Y-%m-%d %H:%M}" if last else "none"
+    number = sum(map(len, known.moved.tables.values())) if known.moved else 0
+    yield "moved since the pin before", "no pin before" if known.moved is None else count(number, "day")
+    if params.extract.user_id:
+        yield "filter", f"only {count(len(params.extract.user_id), 'user')} of extract.user_id"
+    if known.pseudonyms:
+        yield "ids", "pseudonyms"
+
+
+def line(one: Result) -> Line:
+    return Line(one.check, one.table, one.verdict, one.value, one.limit, one.words)
+
+
+def part(facts: Facts, found: Counted, thresholds: Quality) -> Part:
+    total = sum(facts.rows.values())
+    return Part(
+        table=facts.table,
+        rows=facts.rows,
+        marks=quality.marked(facts, thresholds.day_rows.limit),
+        types=[
+            Type(name, rows, past(name, rows / total, thresholds.largest_type), min(days), max(days))
+            for name, days in facts.types.items()
+            for rows in [sum(days.values())]
+        ],
+        nulls=[
+            Null(
+                name, rows, bool(rows) and past(name, rows / total, thresholds.nulls), limit_of(name, thresholds.nulls)
+            )
+            for name, rows in facts.nulls.items()
+        ],
+        phases=[
+            Phase(one.name or NO_PHASE, one.rows, one.users, one.scored, one.mean, one.quartiles)
+            for one in found.phases
+        ],
+        hours=found.hours,
+    )
+
+
+def limit_of(name: str, threshold: Threshold) -> float | None:
+    own = dict(threshold.each).get(name, threshold)
+    return None if own.level == "off" else own.limit
+
+
+def past(name: str, share: float, threshold: Threshold) -> bool:
+    limit = limit_of(name, threshold)
+    return limit is not None and share > limit
+
+
+def words_of(moved: Moved | None) -> str:
+    if moved is None:
+        return "There was no pin before."
+    number = sum(map(len, moved.tables.values()))
+    words = f"The window of the pin before ended at {moved.before}. Of the days that both pin, "
+    words += f"{count(number, 'day')} moved." if number else "none moved."
+    return words + (f" Accepted: {', '.join(moved.accepted)}." if moved.accepted else "")
+
+
+def moved_days(moved: Moved | None) -> Iterator[MovedDay]:
+    """Newest first."""
+    for table, changes in moved.tables.items() if moved else ():
+        yield from (MovedDay(table, day, *change) for day, change in sorted(changes.items(), reverse=True))
+
+
+def series(facts: list[Facts], found: Mapping[str, Counted], params: Params) -> dict[str, list[dict[str, Any]]]:
+    """The page's series, for `dvc plots` and whoever wants the numbers."""
+    marks = {one.table: quality.marked(one, params.quality.day_rows.limit) for one in facts}
+    return {
+        "days": [
+            {"table": one.table, "day": day, "rows": rows, "mark": marks[one.table].get(day, "")}
+            for one in facts
+            for day, rows in sorted(one.rows.items())
+        ],
+        "types": [
+            {"table": one.table, "type": name, "rows": sum(days.values())}
+            for one in facts
+            for name, days in one.types.items()
+        ],
+        "nulls": [
+            {"table": one.table, "column": name, "rows": rows} for one in facts for name, rows in one.nulls.items()
+        ],
+        "phases": [
+            {
+                "table": table,
+                "phase": phase.name or NO_PHASE,
+                "rows": phase.rows,
+                "users": phase.users,
+                "scored": phase.scored,
+                "score_sum": phase.score_sum,
+            }
+            for table, one in found.items()
+            for phase in one.phases
+        ],
+        "hours": [
+            {"table": table, "weekday": weekday, "hour": hour, "rows": rows}
+            for table, one in found.items()
+            for (weekday, hour), rows in one.hours.items()
+        ],
+    }
+
+
+def table_of(rows: list[dict[str, Any]]) -> str:
+    """As CSV; nothing where there are no rows."""
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def content(asked: Mapping[str, Any], results: list[Result], judged: Mapping[str, str]) -> dict[str, Any]:
+    """checks.json: the verdict, and lists of what was judged and what each check found."""
+    return {
+        "verdict": quality.overall(results),
+        "sentence": [quality.sentence(results)],  # in a list, which DVC leaves out of its table of metrics
+        "made_from": [dict(asked)],
+        "judged": [{"files": files, "sha256": sha256} for files, sha256 in judged.items()],
+        "checks": [one._asdict() for one in results],
+    }
+
+
+if __name__ == "__main__":
+    run_stage("report", report, __doc__)

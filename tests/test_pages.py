@@ -1,0 +1,37 @@
+"""The commands of docs/quality.md and docs/nights.md, as they are written."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from tests.docs import blocks, run_shell, with_venv
+from tests.fix_remote import KEYS, S3
+from tests.helpers import ROOT, Clone
+
+pytestmark = pytest.mark.xdist_group("clones")
+
+
+def test_quality_page(clone: Clone) -> None:
+    page, accept = blocks("quality", language="sh")
+    said = run_shell(with_venv(clone), page, {})
+    assert "show: data/report/quality.html" in said
+    assert "This snapshot can be used: 13 quality checks passed" in said
+    assert "dvc_plots" in said
+    assert "nothing moved" in run_shell(clone, accept, {})
+    (snippet,) = blocks("quality", language="yaml")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert yaml.safe_load(snippet.text)["quality"].items() <= params["quality"].items()
+
+
+def test_nights(clone: Clone, s3: S3, bucket: str) -> None:
+    """With a bare repository as origin."""
+    bare = clone.path / "origin"
+    clone.run("git", "init", "-q", "--bare", str(bare))
+    clone.run("git", "remote", "add", "origin", str(bare))
+    (block,) = blocks("nights", language="sh")
+    text = block.text.replace("URL=s3://BUCKET/FOLDER", f"URL=s3://{bucket}/nights ENDPOINT={s3.url}")
+    said = run_shell(with_venv(clone), block._replace(text=text), {}, **KEYS)
+    assert "night     OK: This snapshot can be used: 13 quality checks passed" in said
+    assert "last good night: 20" in said
+    assert "status: OK: This snapshot can be used" in said
