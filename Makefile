@@ -76,7 +76,7 @@ docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
 	@$(RUN) python -m tests.docs
 
 test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run all tests
-	@$(RUN) python -m pytest -q -n 2 --dist loadgroup tests
+	@$(RUN) python -m pytest -q -n 3 --dist loadgroup tests
 
 test-nights: $(BIN)/.ready-dev ## nights in which something breaks (three minutes)
 	@$(RUN) python -m pytest -q -m "long or not long" tests/test_night.py

@@ -77,7 +77,7 @@ def report(paths: Paths, params: Params) -> None:
     with replacing_files(paths.report) as staging:
         (staging / "quality.html").write_text(render(page), encoding="utf-8")
         for name, rows in series(facts, found, params).items():
-            (staging / f"{name}.csv").write_text(table_of(rows), encoding="utf-8")
+            (staging / f"{name}.csv").write_text(table_of(COLUMNS[name], rows), encoding="utf-8")
         judged = made_from.judged(exported, paths.watermark)
         inputs.check()
     write_report(paths.checks_report, content(asked, results, judged))
@@ -250,13 +250,21 @@ def series(facts: list[Facts], found: Mapping[str, Counted], params: Params) -> 
     }
 
 
-def table_of(rows: list[dict[str, Any]]) -> str:
-    """As CSV; nothing where there are no rows."""
+COLUMNS = {
+    "days": ("table", "day", "rows", "mark"),
+    "types": ("table", "type", "rows"),
+    "nulls": ("table", "column", "rows"),
+    "phases": ("table", "phase", "rows", "users", "scored", "score_sum"),
+    "hours": ("table", "weekday", "hour", "rows"),
+}
+
+
+def table_of(columns: Sequence[str], rows: list[dict[str, Any]]) -> str:
+    """As CSV; its first line where there are no rows."""
     text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     return text.getvalue()
 
 

@@ -15,11 +15,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
 
+import commands.night
+from pipeline.core.paths import Paths
+from pipeline.tell.steps import Failed
+from pipeline.versions.git import Upstream
 from tests.fix_remote import S3, answers, bytes_of, object_in, with_remote
 from tests.helpers import UNTIL, USER_A, USER_B, Clone, Database, event
 
@@ -66,6 +71,7 @@ def fresh(clone: Clone, scratch: Path, revision: str = "origin/main") -> Clone:
     return other
 
 
+@pytest.mark.long
 def test_five_nights_and_who_reads_them(nights: Clone, db: Database, scratch: Path) -> None:
     said = night(nights).stdout
     assert "commit" in said  # the report of the quality limit that changed
@@ -81,24 +87,39 @@ def test_five_nights_and_who_reads_them(nights: Clone, db: Database, scratch: Pa
     rows_of(db, "2025-10-30", 2, eventType="GRAPH_VIEWED")
     fourth = night(nights, UNTIL + timedelta(days=3)).stdout
     assert "with fewer rows" in fourth
+    # A value that the contract does not know: the night says how to accept it.
+    db.run("ALTER TYPE \"EventType\" ADD VALUE 'NOTE_TAKEN'")
+    rows_of(db, "2025-10-30", 1, eventType="NOTE_TAKEN")
+    failed = night(nights, UNTIL + timedelta(days=3), ok=False)
+    assert failed.returncode == 5
+    assert "FAILED: validate: 1 row of 13 break the contract: eventType.isin (1)" in failed.stdout.splitlines()[-1]
+    assert "or accept a value that is new by a line in schemas/behavioral_events.py" in failed.stdout.splitlines()[-1]
+    assert subjects(nights)[0].startswith("Snapshot 2025-10-31: 12 rows")
+    schema = nights.path / "schemas/behavioral_events.py"
+    line = '                    "RECOMMENDATION_RATED",\n'
+    schema.write_text(schema.read_text().replace(line, line + line.replace("RECOMMENDATION_RATED", "NOTE_TAKEN")))
+    nights.commit("notes")
+    night(nights, UNTIL + timedelta(days=3))
     # A quiet one.
     quiet = night(nights, UNTIL + timedelta(days=3)).stdout
     assert "all is known to be there" in quiet
     assert "Running stage" not in quiet
     assert quiet.splitlines()[-1].split(None, 1)[1].startswith("night     OK: This snapshot can be used with care")
     found = subjects(nights)
-    assert [one.partition(",")[0] for one in found[:3]] == [
+    assert [one.partition(",")[0] for one in found[:5]] == [
+        "Snapshot 2025-10-31: 13 rows",
+        "notes",
         "Snapshot 2025-10-31: 12 rows",
         "Snapshot 2025-10-30: 13 rows",
         "Snapshot 2025-10-29: 11 rows",
     ]
     assert nights.run("git", "status", "--porcelain").stdout == ""
-    newest, older = fresh(nights, scratch), fresh(nights, scratch, "origin/main~2")
+    newest, older = fresh(nights, scratch), fresh(nights, scratch, "origin/main~4")
     assert bytes_of(newest) == bytes_of(nights)
     assert answers(older) == second
     told = nights.run("python", "-m", "commands.history").stdout
-    assert told.count(" night  OK ") == 5
-    assert "100% good" in told
+    assert told.count(" night  OK ") == 6
+    assert "7 runs, 86% good" in told
 
 
 def test_a_night_that_fails_a_check_puts_the_last_good_snapshot_back(nights: Clone, db: Database) -> None:
@@ -203,6 +224,7 @@ def test_a_rejected_push_is_made_anew_on_top(nights: Clone, db: Database, scratc
     assert [one.partition(",")[0] for one in subjects(nights)[:2]] == ["Snapshot 2025-10-29: 11 rows", "a page"]
 
 
+@pytest.mark.long
 def test_commits_that_conflict_stop_before_any_work(nights: Clone, scratch: Path) -> None:
     night(nights)
     other = fresh(nights, scratch, "main")
@@ -238,6 +260,7 @@ def edited(clone: Clone) -> None:
     file.write_text(file.read_text() + "# edited\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -329,6 +352,7 @@ def test_two_at_once(nights: Clone) -> None:
     night(nights)
 
 
+@pytest.mark.long
 def test_a_night_that_takes_too_long(nights: Clone, db: Database) -> None:
     nights.change(("time_limit: 7200", "time_limit: 3"))
     nights.commit("a short night")
@@ -341,6 +365,15 @@ def test_a_night_that_takes_too_long(nights: Clone, db: Database) -> None:
     assert failed.returncode not in (0, -signal.SIGKILL)
 
 
+def test_a_disk_that_would_fill_up_ends_a_night_before_its_work(nights: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with less space than data/ takes: told by a mock, since nobody can fill the machine's."""
+    monkeypatch.chdir(nights.path)
+    monkeypatch.setattr(commands.night.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(Failed) as failed:
+        commands.night.preflight(Paths(), Upstream("origin/main", "origin"))
+    assert failed.value.reason.startswith("0 MB free, ")
+
+
 def test_only_its_own_paths_are_committed(nights: Clone) -> None:
     (nights.path / "notes.txt").write_text("a draft\n")
     nights.run("git", "add", "notes.txt")
@@ -349,6 +382,7 @@ def test_only_its_own_paths_are_committed(nights: Clone) -> None:
     assert nights.run("git", "status", "--porcelain").stdout == "A  notes.txt\n"
 
 
+@pytest.mark.long
 def test_user_ids_are_in_no_line(nights: Clone) -> None:
     nights.change(("user_id: null", f"user_id: {USER_A}x"))
     nights.commit("a wrong id")

@@ -14,6 +14,9 @@ from pipeline.files.layout import md5 as md5_of
 from pipeline.versions import store
 from pipeline.versions.store import Place
 
+# The MD5 of nothing.
+EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
+
 
 class Object(NamedTuple):
     """A file of the snapshot: its path in the workspace (a folder's list has that of the folder), and its MD5."""
@@ -49,7 +52,7 @@ def damaged(place: Place, objects: list[Object], there: Mapping[str, str], lock:
     unknown, bad = [], []
     for one in held:
         size, checksum = told.get(there[one.md5], (0, ""))
-        if not size:
+        if not size and one.md5 != EMPTY:
             bad.append(one)
         elif re.fullmatch("[0-9a-f]{32}", checksum):
             bad += [one] if checksum != one.md5.removesuffix(".dir") else []
