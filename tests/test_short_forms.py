@@ -9,7 +9,7 @@ import pytest
 from tests.docs import blocks, run_shell, with_venv
 from tests.helpers import Clone
 
-pytestmark = pytest.mark.xdist_group("clones")
+pytestmark = pytest.mark.xdist_group("short forms")
 
 
 def test_bench(clone: Clone) -> None:
