@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night show history status queries summary remote check docs test test-nights lint bench faults test-airflow test-mlflow clean
+.PHONY: help setup repro refresh night show history status queries summary remote check docs test test-long lint bench faults test-airflow test-mlflow clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -75,11 +75,11 @@ check: $(BIN)/.ready ## is the commit whole: dvc.lock and the remote? Needs no d
 docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
 	@$(RUN) python -m tests.docs
 
-test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run all tests
+test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run the tests
 	@$(RUN) python -m pytest -q -n 3 --dist loadgroup tests
 
-test-nights: $(BIN)/.ready-dev ## nights in which something breaks (three minutes)
-	@$(RUN) python -m pytest -q -m "long or not long" tests/test_night.py
+test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers ## the longest tests, as broken nights (three minutes)
+	@$(RUN) python -m pytest -q -n 2 --dist loadgroup -m long tests
 
 lint: $(BIN)/.ready-dev ## check style, types and the packages
 	@$(RUN) ruff check .

@@ -12,10 +12,24 @@ from pipeline.tell.told import tell
 from pipeline.versions import git
 
 STEPS = (
-    ("preflight", [sys.executable, "-m", "commands.preflight"]),
-    ("dvc repro", [sys.executable, "-m", "dvc", "repro"]),
-    ("summary", [sys.executable, "-m", "commands.summary"]),
+    [sys.executable, "-m", "commands.preflight"],
+    [sys.executable, "-m", "dvc", "repro"],
+    [sys.executable, "-m", "commands.summary"],
 )
+
+
+def wait_for(command: list[str]) -> int:
+    """Run a command to its end; its exit code.
+
+    Raises SystemExit after a signal, when the command has ended, too: a terminal sends Ctrl-C to both. subprocess.run
+    would kill it in the middle of its cleaning up.
+    """
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except SystemExit:
+        process.wait()
+        raise
 
 
 def main() -> None:
@@ -23,11 +37,15 @@ def main() -> None:
     paths = project()
     before = runs.read(paths.runs)
     started = runs.begin(paths, "repro", git.head())
-    for _, command in STEPS:
-        code = subprocess.run(command, check=False).returncode
+    code, reason = 0, ""
+    for command in STEPS:
+        try:
+            code = wait_for(command)
+        except SystemExit as stopped:
+            code, reason = stopped.code if isinstance(stopped.code, int) else 1, "it was stopped"
         if code:
             break
-    ended = outcome.of(paths, started, code)
+    ended = outcome.of(paths, started, code, reason)
     runs.finish(paths, ended)
     for line in tell(paths, outcome.params(paths), ended, before[-1] if before else None):
         print(f"repro: {line}", file=sys.stderr)

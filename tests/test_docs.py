@@ -183,7 +183,12 @@ def test_your_database(clone: Clone, db: Database) -> None:
     db.run(f"DROP OWNED BY {name}; DROP ROLE {name}")
 
 
-@pytest.mark.parametrize("block", blocks("contract", "querying", language="python"), ids=ids)
+def marked(block: Block) -> object:
+    """Spark takes a quarter of a minute to start."""
+    return pytest.param(block, marks=pytest.mark.long if "pyspark" in block.text else ())
+
+
+@pytest.mark.parametrize("block", map(marked, blocks("contract", "querying", language="python")), ids=ids)
 def test_querying(reproduced: Clone, block: Block) -> None:
     reproduced.run("python", "-c", block.text, PYTHONPATH=READERS, **SPARK)
 
@@ -243,6 +248,7 @@ def test_performance() -> None:
     assert [block.text for block in blocks("performance", language="sh")] == ["make bench ROWS=5000 DAYS=4 RUNS=1\n"]
 
 
+@pytest.mark.long
 def test_parameters(clone: Clone, db: Database) -> None:
     """Experiments in the checkout, in a temporary copy and in the queue; the copies read the checkout's .env."""
     db.insert(event(), event(timestamp="2025-10-26 00:00:00"), event(timestamp="2025-10-26 00:00:01", userId=USER_B))

@@ -86,6 +86,7 @@ def test_the_advice_leads_out_where_the_cache_is_damaged(own: Clone, kind: str, 
     assert "up to date" in own.run("dvc", "repro").stdout
 
 
+@pytest.mark.long
 def test_damaged_files_are_replaced_from_where_they_are_whole(own: Clone, s3: S3, bucket: str) -> None:
     """DVC pushes what is in the cache, whole or not, and takes a folder for pushed by its list."""
     with_remote(own, s3, bucket)

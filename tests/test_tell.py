@@ -25,7 +25,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.reports import read_report
 from pipeline.tell import runs, told
 from pipeline.tell.runs import Run, Stage
-from tests.helpers import Project
+from tests.helpers import Clone, Project
 
 NOW = datetime(2025, 11, 1, 8, tzinfo=UTC)
 
@@ -292,3 +292,18 @@ def test_settings_come_from_the_environment_or_env(settings: pytest.MonkeyPatch,
     settings.setenv("ALERT_URLS", "json://environment")
     assert setting("ALERT_URLS") == "json://environment"
     assert os.environ["ALERT_URLS"] == "json://environment"
+
+
+@pytest.mark.xdist_group("clones")
+def test_make_repro_is_remembered_with_the_stage_s_own_exit_code(clone: Clone) -> None:
+    clone.run("python", "-m", "commands.repro")
+    clone.change(("users: {limit: 5, level: warn}", "users: {limit: 99, level: fail}"))
+    failed = clone.run("python", "-m", "commands.repro", ok=False)
+    assert failed.returncode == 8  # DVC's own is 255
+    first, second = runs.read(clone.path / "data/runs.jsonl")
+    assert (first.result, first.verdict, first.rows) == ("OK", "passed", 46_539)
+    assert (second.result, second.exit_code, second.verdict) == ("FAILED", 8, "failed")
+    assert [stage.stage for stage in second.stages if stage.exit_code] == ["report"]
+    assert second.reason == "report: 1 quality check failed: 60 users"
+    assert second.next_step.startswith("make show")
+    assert second.stages[-1].peak_mb > 10
