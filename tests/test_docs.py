@@ -188,7 +188,7 @@ def marked(block: Block) -> object:
     return pytest.param(block, marks=pytest.mark.long if "pyspark" in block.text else ())
 
 
-@pytest.mark.parametrize("block", map(marked, blocks("contract", "querying", language="python")), ids=ids)
+@pytest.mark.parametrize("block", [*map(marked, blocks("contract", "querying", language="python"))], ids=ids)
 def test_querying(reproduced: Clone, block: Block) -> None:
     reproduced.run("python", "-c", block.text, PYTHONPATH=READERS, **SPARK)
 
