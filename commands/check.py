@@ -64,7 +64,7 @@ def places_are_whole(paths: Paths) -> Found:
     lines: list[str] = []
     try:
         with store.project() as repo:
-            cached = {str(out) for out in repo.index.outs if out.use_cache}
+            cached = store.versioned(repo)
             cache = store.cache(repo)
             here = cache.objects()
             bad_here = damaged(cache, wanted(lock, cached, [(cache, here)])[0], here, lock)

@@ -35,7 +35,7 @@ def history(all_: Sequence[Run], last: int, now: datetime) -> Iterator[str]:
         yield f"last {days:>2} days: {count(len(recent), 'run')}" + (
             f", {good / len(recent):.0%} good" if recent else ""
         )
-    night = runs.last(all_, "night")
+    night = runs.last_good(all_, "night")
     known = f"{night.end:%Y-%m-%d %H:%M} UTC, {night.sentence}" if night and night.end else "none"
     yield f"last good night: {known}"
     rows_ = [one.rows for one in ended if one.good and one.rows is not None][-last:]

@@ -32,7 +32,7 @@ def mend(paths: Paths) -> None:
     dangling = remove_dangling_links(paths.data)
     with store.project(alone=True) as repo:
         there = [(place, held) for place in places(repo) if (held := listed(place)) is not None]
-        cached = {str(out) for out in repo.index.outs if out.use_cache}
+        cached = store.versioned(repo)
         objects, _ = wanted(lock, cached, there)
         files: dict[str, list[str]] = {}  # days without rows are one object
         for one in objects:

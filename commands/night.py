@@ -14,7 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -29,15 +29,12 @@ from pipeline.core.progress import count
 from pipeline.core.reports import read_report
 from pipeline.tell import outcome, runs
 from pipeline.tell.steps import Clock, Failed, no_hints, say, step
-from pipeline.tell.told import tell
+from pipeline.tell.told import finish
 from pipeline.versions import git
 from pipeline.versions.git import Rejected, Upstream
 
 # What decides a snapshot, beside the night's own paths: it has to be committed, or the commit would not give the bytes.
 DECIDES = ("params.yaml", "dvc.yaml", "pipeline", "schemas", "stages")
-
-# Pushes in all: the first, and one more after somebody else was first.
-PUSHES = 2
 
 # Exit code of a check of level fail.
 QUALITY = 8
@@ -81,14 +78,12 @@ def preflight(paths: Paths, follows: Upstream) -> None:
     say("preflight", f"{follows.name}, {free / 1e9:,.1f} GB free")
 
 
-def caught_up(follows: Upstream, clock: Clock) -> None:
+def caught_up(follows: Upstream, clock: Clock) -> bool:
+    """Whether others have pushed. The code may be another then: the steps run what is there."""
     begin = time.monotonic()
-    before = git.head()
     said = git.catch_up(follows, clock.left())
-    say("fetch", said, begin)
-    if git.head() != before:
-        # The code may be another: this process goes on with what it has read, the steps run what is there.
-        say("fetch", f"{before} -> {git.head()}")
+    say("fetch", said or "nothing new", begin)
+    return said is not None
 
 
 def snapshot(paths: Paths, until: str | None, clock: Clock) -> None:
@@ -102,6 +97,7 @@ def snapshot(paths: Paths, until: str | None, clock: Clock) -> None:
         stages = runs.stages_since(paths, begin)
         code = next((one.exit_code for one in stages if one.exit_code), failed.code)
         if code == QUALITY:
+            failed.seen = outcome.snapshot(paths)
             put_back(paths, clock)
         raise
     params = load_params(paths.params)
@@ -119,9 +115,13 @@ def put_back(paths: Paths, clock: Clock) -> None:
         say("put back", f"there is no snapshot before this one; the page is {paths.page}")
         return
     git.restore()
-    with suppress(Failed):
+    say("put back", f"the failed page is {paths.failed / paths.page.name}")
+    try:
         step("put back", [sys.executable, "-m", "dvc", "checkout", "--quiet", "--force"], clock, no_hints)
-    say("put back", f"the last good snapshot; the failed page is {paths.failed / paths.page.name}")
+    except Failed:
+        say("put back", "the reports are those of the last good snapshot, its data are not; next: dvc pull --force")
+    else:
+        say("put back", "the last good snapshot is back")
 
 
 def subject(paths: Paths) -> str:
@@ -159,7 +159,7 @@ def ask(paths: Paths) -> None:
 
     begin = time.monotonic()
     with store.project() as repo:
-        cached = {str(out) for out in repo.index.outs if out.use_cache}
+        cached = store.versioned(repo)
         remote, cache = store.remote(repo), store.cache(repo)
         there, here = remote.objects(), cache.objects()
         objects, unlisted = wanted(paths.dvc_lock.read_text(encoding="utf-8"), cached, [(remote, there), (cache, here)])
@@ -203,16 +203,16 @@ def night(paths: Paths, wanted: Night, until: str | None, clock: Clock) -> None:
     with locked(paths, min(wanted.lock_wait, clock.left())):
         follows = git.upstream()
         preflight(paths, follows)
-        for attempt in range(1, PUSHES + 1):
-            caught_up(follows, clock)
+        caught_up(follows, clock)
+        snapshot(paths, until, clock)
+        try:
+            publish(paths, follows, clock)
+        except Rejected as refused:
+            say("git push", refused.what.removeprefix("git push: "))
+            if not caught_up(follows, clock):
+                raise  # for another reason than that somebody was first
             snapshot(paths, until, clock)
-            try:
-                publish(paths, follows, clock)
-                return
-            except Rejected:
-                if attempt == PUSHES:
-                    raise
-                say("git push", "somebody else was first: once more, on top of that")
+            publish(paths, follows, clock)
 
 
 def main() -> None:
@@ -220,26 +220,20 @@ def main() -> None:
     parser.add_argument("--until", metavar="DATE", help="the exclusive end of the window, as of commands.refresh")
     until = parser.parse_args().until
     paths = project()
-    before = runs.read(paths.runs)
     started = runs.begin(paths, "night", git.head())
-    code, reason, next_step = 0, "", ""
+    code, reason, next_step, seen = 0, "", "", {}
     try:
         wanted = load_params(paths.params).night
         night(paths, wanted, until, Clock(wanted.time_limit))
     except Failed as failed:
-        code, reason, next_step = (
-            failed.code,
-            failed.reason or f"{failed.step} ended with {failed.code}",
-            failed.next_step,
-        )
+        code, reason, next_step, seen = failed.code, failed.reason, failed.next_step, failed.seen
     except PipelineError as error:
         code, reason = error.exit_code, outcome.said(type(error).__name__, error.what)
         next_step = error.next_step
     except SystemExit as stopped:
         code, reason = stopped.code if isinstance(stopped.code, int) else 1, "it was stopped"
-    ended = outcome.of(paths, started, code, reason, next_step)._replace(snapshot=git.head())
-    runs.finish(paths, ended)
-    for line in tell(paths, outcome.params(paths), ended, before[-1] if before else None):
+    ended = outcome.of(paths, started, code, reason, next_step)._replace(snapshot=git.head(), **seen)
+    for line in finish(paths, ended):
         say("tell", line)
     if code:
         say("night", f"FAILED: {ended.reason}" + (f"; next: {ended.next_step}" if ended.next_step else ""))

@@ -8,7 +8,7 @@ import sys
 
 from pipeline.core.process import project, run
 from pipeline.tell import outcome, runs
-from pipeline.tell.told import tell
+from pipeline.tell.told import finish
 from pipeline.versions import git
 
 STEPS = (
@@ -35,7 +35,6 @@ def wait_for(command: list[str]) -> int:
 def main() -> None:
     argparse.ArgumentParser(prog="python -m commands.repro", description=__doc__).parse_args()
     paths = project()
-    before = runs.read(paths.runs)
     started = runs.begin(paths, "repro", git.head())
     code, reason = 0, ""
     for command in STEPS:
@@ -46,8 +45,7 @@ def main() -> None:
         if code:
             break
     ended = outcome.of(paths, started, code, reason)
-    runs.finish(paths, ended)
-    for line in tell(paths, outcome.params(paths), ended, before[-1] if before else None):
+    for line in finish(paths, ended):
         print(f"repro: {line}", file=sys.stderr)
     if code:
         raise SystemExit(ended.exit_code)

@@ -27,7 +27,7 @@ WORDS = {OK: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL"}
 
 def status(paths: Paths, all_: Sequence[Run], max_age: timedelta | None, now: datetime) -> tuple[int, str]:
     nights = [one for one in all_ if one.what == "night" and one.result != RUNNING]
-    good = runs.last(all_, "night")
+    good = runs.last_good(all_, "night")
     verdict, sentence = of_snapshot(paths)
     code, words = OK, [sentence]
     if verdict is None or verdict == FAILED:

@@ -6,15 +6,14 @@ in watermark.yaml. Where a check of level fail is past its limit, all is written
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
 from pipeline.checks import made_from, quality
 from pipeline.checks.counted import Counted, counted
-from pipeline.checks.quality import Facts, Result
+from pipeline.checks.facts import Facts, marked
+from pipeline.checks.quality import Result
 from pipeline.core import watermark
 from pipeline.core.errors import QualityError
 from pipeline.core.inputs import Inputs
@@ -29,6 +28,7 @@ from pipeline.files import manifest
 from pipeline.files.layout import day_path, replacing_files, write_report
 from pipeline.files.manifest import File
 from pipeline.page.render import Line, MovedDay, Null, Page, Part, Phase, Type, render
+from pipeline.page.series import series
 from schemas.tables import TABLES
 
 # Findings on the first screen.
@@ -76,8 +76,8 @@ def report(paths: Paths, params: Params) -> None:
     page = page_of(facts, found, results, params, known)
     with replacing_files(paths.report) as staging:
         (staging / "quality.html").write_text(render(page), encoding="utf-8")
-        for name, rows in series(facts, found, params).items():
-            (staging / f"{name}.csv").write_text(table_of(COLUMNS[name], rows), encoding="utf-8")
+        for name, text in series(page.parts).items():
+            (staging / f"{name}.csv").write_text(text, encoding="utf-8")
         judged = made_from.judged(exported, paths.watermark)
         inputs.check()
     write_report(paths.checks_report, content(asked, results, judged))
@@ -168,7 +168,7 @@ def part(facts: Facts, found: Counted, thresholds: Quality) -> Part:
     return Part(
         table=facts.table,
         rows=facts.rows,
-        marks=quality.marked(facts, thresholds.day_rows.limit),
+        marks=marked(facts, thresholds.day_rows.limit),
         types=[
             Type(name, rows, past(name, rows / total, thresholds.largest_type), min(days), max(days))
             for name, days in facts.types.items()
@@ -181,7 +181,7 @@ def part(facts: Facts, found: Counted, thresholds: Quality) -> Part:
             for name, rows in facts.nulls.items()
         ],
         phases=[
-            Phase(one.name or NO_PHASE, one.rows, one.users, one.scored, one.mean, one.quartiles)
+            Phase(one.name or NO_PHASE, one.rows, one.users, one.scored, one.score_sum, one.quartiles)
             for one in found.phases
         ],
         hours=found.hours,
@@ -211,61 +211,6 @@ def moved_days(moved: Moved | None) -> Iterator[MovedDay]:
     """Newest first."""
     for table, changes in moved.tables.items() if moved else ():
         yield from (MovedDay(table, day, *change) for day, change in sorted(changes.items(), reverse=True))
-
-
-def series(facts: list[Facts], found: Mapping[str, Counted], params: Params) -> dict[str, list[dict[str, Any]]]:
-    """The page's series, for `dvc plots` and whoever wants the numbers."""
-    marks = {one.table: quality.marked(one, params.quality.day_rows.limit) for one in facts}
-    return {
-        "days": [
-            {"table": one.table, "day": day, "rows": rows, "mark": marks[one.table].get(day, "")}
-            for one in facts
-            for day, rows in sorted(one.rows.items())
-        ],
-        "types": [
-            {"table": one.table, "type": name, "rows": sum(days.values())}
-            for one in facts
-            for name, days in one.types.items()
-        ],
-        "nulls": [
-            {"table": one.table, "column": name, "rows": rows} for one in facts for name, rows in one.nulls.items()
-        ],
-        "phases": [
-            {
-                "table": table,
-                "phase": phase.name or NO_PHASE,
-                "rows": phase.rows,
-                "users": phase.users,
-                "scored": phase.scored,
-                "score_sum": phase.score_sum,
-            }
-            for table, one in found.items()
-            for phase in one.phases
-        ],
-        "hours": [
-            {"table": table, "weekday": weekday, "hour": hour, "rows": rows}
-            for table, one in found.items()
-            for (weekday, hour), rows in one.hours.items()
-        ],
-    }
-
-
-COLUMNS = {
-    "days": ("table", "day", "rows", "mark"),
-    "types": ("table", "type", "rows"),
-    "nulls": ("table", "column", "rows"),
-    "phases": ("table", "phase", "rows", "users", "scored", "score_sum"),
-    "hours": ("table", "weekday", "hour", "rows"),
-}
-
-
-def table_of(columns: Sequence[str], rows: list[dict[str, Any]]) -> str:
-    """As CSV; its first line where there are no rows."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def content(asked: Mapping[str, Any], results: list[Result], judged: Mapping[str, str]) -> dict[str, Any]:

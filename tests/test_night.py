@@ -23,6 +23,7 @@ import pytest
 
 import commands.night
 from pipeline.core.paths import Paths
+from pipeline.tell import runs, told
 from pipeline.tell.steps import Failed
 from pipeline.versions.git import Upstream
 from tests.fix_remote import S3, answers, bytes_of, object_in, with_remote
@@ -139,6 +140,11 @@ def test_a_night_that_fails_a_check_puts_the_last_good_snapshot_back(nights: Clo
     assert bytes_of(nights) == before
     assert subjects(nights) == commits
     assert nights.run("git", "status", "--porcelain").stdout == ""
+    # What is remembered and told is of the snapshot that failed, not of the one that is back.
+    remembered = runs.read(nights.path / "data/runs.jsonl")[-1]
+    assert (remembered.verdict, remembered.until, remembered.exit_code) == ("failed", "2025-10-29", 8)
+    found = told.checks(Paths(nights.path), remembered)
+    assert found["last_day", "behavioral_events"]["verdict"] == "failed"
     status = nights.run("python", "-m", "commands.status", ok=False)
     assert status.returncode in (1, 2)
     assert "the last night FAILED: report: 1 quality check failed" in status.stdout
@@ -220,8 +226,23 @@ def test_a_rejected_push_is_made_anew_on_top(nights: Clone, db: Database, scratc
     hook.chmod(0o755)
     rows_of(db, "2025-10-28", 3)
     said = night(nights, UNTIL + timedelta(days=1)).stdout
-    assert "somebody else was first" in said
+    assert "rejected" in said
+    assert "on top of origin/main, 1 unpushed snapshots dropped" in said
     assert [one.partition(",")[0] for one in subjects(nights)[:2]] == ["Snapshot 2025-10-29: 11 rows", "a page"]
+
+
+@pytest.mark.long
+def test_a_push_that_is_refused_for_good_is_not_tried_again(nights: Clone, db: Database) -> None:
+    hook = Path(nights.run("git", "remote", "get-url", "origin").stdout.strip()) / "hooks/pre-receive"
+    hook.write_text("#!/bin/sh\necho no pushes here\nexit 1\n")
+    hook.chmod(0o755)
+    rows_of(db, "2025-10-28", 3)
+    failed = night(nights, UNTIL + timedelta(days=1), ok=False)
+    assert "no pushes here" in failed.stdout.splitlines()[-1]
+    assert failed.stdout.count("refresh   done") == 1
+    hook.unlink()
+    night(nights, UNTIL + timedelta(days=1))
+    assert subjects(nights)[0] == "Snapshot 2025-10-29: 11 rows, warned"
 
 
 @pytest.mark.long
@@ -370,7 +391,7 @@ def test_a_disk_that_would_fill_up_ends_a_night_before_its_work(nights: Clone, m
     monkeypatch.chdir(nights.path)
     monkeypatch.setattr(commands.night.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(Failed) as failed:
-        commands.night.preflight(Paths(), Upstream("origin/main", "origin"))
+        commands.night.preflight(Paths(), Upstream("origin/main", "origin", "refs/heads/main"))
     assert failed.value.reason.startswith("0 MB free, ")
 
 

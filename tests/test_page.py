@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.checks import quality
 from pipeline.checks.counted import Counted, Phase
-from pipeline.checks.quality import Facts
+from pipeline.checks.facts import Facts
 from pipeline.core.params import load_params
 from pipeline.core.watermark import Change, Moved
 from pipeline.page.render import Page, render

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from pipeline.checks import quality
-from pipeline.checks.quality import Facts, Result
+from pipeline.checks.facts import Facts
+from pipeline.checks.quality import Result
 from pipeline.core.params import Quality, Threshold
 from pipeline.core.watermark import Change, Moved
 

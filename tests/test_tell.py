@@ -50,7 +50,13 @@ def a_run(hours: float, **other: Any) -> Run:
     return Run(**(usual | other))
 
 
-FAILED = {"result": "FAILED", "exit_code": 3, "reason": "extract: PostgreSQL is away", "next_step": "make night"}
+FAILED = {
+    "result": "FAILED",
+    "exit_code": 3,
+    "reason": "extract: PostgreSQL is away",
+    "next_step": "make night",
+    "stages": (Stage("extract", 1.5, 200, "SourceError", "PostgreSQL is away", "make night", 3),),
+}
 
 
 def remembered(paths: Paths, *all_: Run) -> None:
@@ -207,6 +213,7 @@ def test_figures_for_prometheus(settings: pytest.MonkeyPatch, published: Project
     values = {name: float(value) for name, _, value in (line.partition(" ") for line in lines if line[0] != "#")}
     assert values["behavioral_events_last_success_timestamp_seconds"] == (NOW - timedelta(hours=25)).timestamp() + 9
     assert values["behavioral_events_export_success"] == 0
+    assert "behavioral_events_validation_passed" not in values  # extract failed: nobody knows
     settings.setenv("PROMETHEUS_TEXTFILE_DIR", str(tmp_path / "nowhere"))
     (line,) = told.tell(published.paths, None, a_run(1), None)
     assert line.startswith("notice: Prometheus was not told: ")

@@ -17,7 +17,7 @@ THREADS = 2
 
 
 class Phase(NamedTuple):
-    """The rows in one experiment phase, or in none. Scores are counted whole, so that sums are exact."""
+    """The rows in one experiment phase, or in none. Scores are whole numbers, so that their sum is exact."""
 
     name: str | None
     rows: int
@@ -25,10 +25,6 @@ class Phase(NamedTuple):
     scored: int
     score_sum: int
     quartiles: tuple[int, int, int] | None  # values that are there, not means of two
-
-    @property
-    def mean(self) -> float | None:
-        return self.score_sum / self.scored if self.scored else None
 
 
 class Counted(NamedTuple):

@@ -50,7 +50,13 @@ EXPORTED = (
     "schemas/types.py",
 )
 LOADED = ("pipeline/checks/reconcile.py", "pipeline/days/compare.py", "schemas/types.py", "stages/load.py")
-REPORTED = ("pipeline/checks/counted.py", "pipeline/checks/quality.py", "pipeline/page", "stages/report.py")
+REPORTED = (
+    "pipeline/checks/counted.py",
+    "pipeline/checks/facts.py",
+    "pipeline/checks/quality.py",
+    "pipeline/page",
+    "stages/report.py",
+)
 
 CHECKING_LIBRARIES = ("pandera", "pandas", "pyarrow", "duckdb")
 

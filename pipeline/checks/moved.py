@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date
 
-from pipeline.checks import quality
+from pipeline.checks.facts import shrunk
+from pipeline.checks.quality import lost_rows
 from pipeline.core import progress
 from pipeline.core.digest import Pin
 from pipeline.core.errors import QualityError
@@ -84,7 +85,7 @@ def check_shrunk(moved: Moved, new: Watermark, threshold: Threshold, accept: boo
     """What was said yes to where too many days lost rows. Raises QualityError where it was not."""
     said = []
     for name, pins in new.tables.items():
-        days, share = quality.shrunk(moved, name, list(pins))
+        days, share = shrunk(moved, name, list(pins))
         if threshold.level == "off" or share <= threshold.limit:
             continue
         words = f"{name}: {count(len(days), 'day')} lost rows, {share:.0%} of those that were pinned before"
@@ -98,5 +99,5 @@ def check_shrunk(moved: Moved, new: Watermark, threshold: Threshold, accept: boo
                 "python -m commands.refresh --accept",
             )
         progress.say(f"refresh: notice: {words}")
-        said += [f"{name} lost rows"] if threshold.level == "fail" else []
+        said += [lost_rows(name)] if threshold.level == "fail" else []
     return tuple(said)

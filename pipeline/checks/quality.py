@@ -6,17 +6,22 @@ Pure functions of counted facts, so that the page, `refresh` and the tests go by
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date
 from statistics import median
 from typing import NamedTuple
 
+from pipeline.checks.facts import (
+    Facts,
+    appeared,
+    deviations,
+    missing_days,
+    shrunk,
+    vanished,
+)
 from pipeline.core.params import Quality, Threshold
 from pipeline.core.progress import count
 from pipeline.core.verdict import FAILED, PASSED, SIGNS, UNKNOWN, WARNED
-from pipeline.core.watermark import Change, Moved, midnight
-
-# Days in a row that make a type one that is always there, and at the end of the window a type new.
-WEEK = 7
+from pipeline.core.watermark import Change, midnight
 
 # Days that are named before the rest is only counted.
 NAMED = 3
@@ -32,22 +37,6 @@ class Result(NamedTuple):
     limit: float
     verdict: str
     words: str
-
-
-class Facts(NamedTuple):
-    """What is counted of one table of a snapshot."""
-
-    table: str
-    until: date
-    rows: Mapping[date, int]  # of each day of the window
-    types: Mapping[str, Mapping[date, int]]  # of each type the days that have some
-    nulls: Mapping[str, int]
-    users: int | None  # None: no column names one
-    asked: int  # users of extract.user_id; 0: all
-    last: datetime | None
-    quarantined: int
-    backwards: int | None  # events; None: the table has no phases
-    moved: Moved | None
 
 
 def judge(facts: Facts, quality: Quality) -> list[Result]:
@@ -118,7 +107,7 @@ def rows(check: Check) -> Result:
 
 def last_day(check: Check) -> Result:
     day, *_ = sorted(check.facts.rows, reverse=True)
-    same = [check.facts.rows[one] for one in weekdays(day, check.facts.rows) if one != day]
+    same = [rows for one, rows in check.facts.rows.items() if one != day and one.weekday() == day.weekday()]
     if not any(same):
         return check.unknown(f"no {day:%A} before {day} has rows to compare with")
     found = check.facts.rows[day]
@@ -142,51 +131,14 @@ def day_rows(check: Check) -> Result:
     return check.result(abs(off[worst]), bool(bad), words, str(worst))
 
 
-def deviations(rows: Mapping[date, int]) -> dict[date, float]:
-    """By what share each day is above (or below, negative) the median of its weekday, where that is not 0.
-
-    Days before the first that has rows are not judged: the app may not have been there. Nor is a weekday's only one.
-    """
-    begin = next((day for day in sorted(rows) if rows[day]), None)
-    known = {day: number for day, number in rows.items() if begin is not None and day >= begin}
-    usual: dict[int, float] = {}
-    for weekday in range(WEEK):
-        same = [number for day, number in known.items() if day.weekday() == weekday]
-        if len(same) > 1:
-            usual[weekday] = median(same)
-    return {day: number / usual[day.weekday()] - 1 for day, number in sorted(known.items()) if usual.get(day.weekday())}
-
-
-def weekdays(day: date, days: Mapping[date, int]) -> list[date]:
-    return [one for one in days if one.weekday() == day.weekday()]
-
-
-def missing_days(rows: Mapping[date, int]) -> list[date]:
-    """Days without rows after the first that has some."""
-    begin = next((day for day in sorted(rows) if rows[day]), None)
-    return [] if begin is None else [day for day in sorted(rows) if day > begin and not rows[day]]
-
-
-def marked(facts: Facts, limit: float) -> dict[date, str]:
-    """A word for each day that is missing, further than `limit` from its weekday's median, or got rows late."""
-    changes = facts.moved.tables.get(facts.table, {}) if facts.moved else {}
-    marks = {day: "late" for day, change in changes.items() if change.rows > change.before}
-    marks |= {day: "outlying" for day, share in deviations(facts.rows).items() if abs(share) > limit}
-    marks |= dict.fromkeys(missing_days(facts.rows), "missing")
-    return dict(sorted(marks.items()))
-
-
 def empty_days(check: Check) -> Result:
     found = missing_days(check.facts.rows)
     return check.result(len(found), len(found) > check.limit, said("without rows", found), first(found))
 
 
-def shrunk(moved: Moved, table: str, days: Sequence[date]) -> tuple[list[date], float]:
-    """Days that lost rows since the refresh before, and their share of those that it pinned."""
-    changes = moved.tables.get(table, {})
-    pinned = [day for day in days if day < moved.before]
-    lost = sorted(day for day in changes if changes[day].rows < changes[day].before)
-    return lost, len(lost) / len(pinned) if pinned else 0.0
+def lost_rows(table: str) -> str:
+    """How watermark.yaml says that it was accepted."""
+    return f"{table} lost rows"
 
 
 def shrunk_days(check: Check) -> Result:
@@ -195,7 +147,7 @@ def shrunk_days(check: Check) -> Result:
         return check.unknown("there was no refresh before")
     days, share = shrunk(moved, check.facts.table, sorted(check.facts.rows))
     words = f"{said('with fewer rows than at the refresh before', days)}, {share:.0%} of those that it pinned"
-    accepted = share > check.limit and bool(moved.accepted)
+    accepted = share > check.limit and lost_rows(check.facts.table) in moved.accepted
     result = check.result(share, share > check.limit, words + ("; accepted" if accepted else ""), first(days))
     return result._replace(verdict=WARNED) if accepted else result
 
@@ -218,36 +170,12 @@ def vanished_types(check: Check) -> Result:
     )
 
 
-def vanished(facts: Facts) -> dict[str, date]:
-    """Types with rows on each of WEEK days in a row and none since, with the last day of each."""
-    found = {}
-    for name, days in sorted(facts.types.items()):
-        last = max(days)
-        week = [last - timedelta(days=n) for n in range(WEEK)]
-        # On a day without any row no type is gone; that is another check's.
-        later = [day for day, number in facts.rows.items() if day > last and number]
-        if later and all(day in days for day in week):
-            found[name] = last
-    return found
-
-
 def new_types(check: Check) -> Result:
     if not check.facts.types:
         return check.unknown("the table has no types")
     found = appeared(check.facts)
     words = "; ".join(f"{name} came first on {day}" for name, day in found.items())
     return check.result(len(found), len(found) > check.limit, words or "no type is new", listed(found))
-
-
-def appeared(facts: Facts) -> dict[str, date]:
-    """Types whose first row came in the last WEEK days, with rows of others on WEEK days before."""
-    found = {}
-    for name, days in sorted(facts.types.items()):
-        first_ = min(days)
-        before = [day for day, number in facts.rows.items() if day < first_ and number]
-        if len(before) >= WEEK and first_ >= facts.until - timedelta(days=WEEK):
-            found[name] = first_
-    return found
 
 
 def largest_type(check: Check) -> Result:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import signal
@@ -16,24 +15,13 @@ from types import TracebackType
 from typing import NoReturn
 
 from pipeline.core import signals
-from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.errors import PipelineError
+from pipeline.core.explain import explain, is_lack_of_memory, no_memory
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 
 # A stage imports this module before any other, since imports are a good part of its time.
 STARTED = time.perf_counter()
-
-FOLDER_PROBLEMS = {
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EEXIST,
-    errno.EFBIG,
-}
 
 
 def run_stage(name: str, stage: Callable[[Paths, Params], None], description: str) -> None:
@@ -82,7 +70,7 @@ def run(stage: str, main: Callable[[], None]) -> None:
             with suppress(OSError):
                 print(f"{stage}: error: standard output can't be written: {error}", file=sys.stderr)
             os._exit(1)
-        known = _explain(stage, error)
+        known = explain(stage, error)
         if known is None:
             _note(stage, type(error).__name__, exit_code=1)
             raise  # a mistake of the code: the traceback is for whoever mends it
@@ -132,61 +120,10 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
     if isinstance(error, KeyboardInterrupt):
         signals.say_stopped(signal.SIGINT)
     elif isinstance(error, Exception) and is_lack_of_memory(error):
-        print(f"error: {_no_memory(error)}", file=sys.stderr)
+        print(f"error: {no_memory(error)}", file=sys.stderr)
     # psycopg2 prints this on the side when a server goes down within a COPY; the error itself is raised as well.
     elif not (isinstance(error, SystemError) and "returned a result with an exception set" in str(error)):
         sys.__excepthook__(kind, error, trace)
-
-
-def is_lack_of_memory(error: Exception) -> bool:
-    """Whether Python, Arrow or DuckDB got no memory, which they say in errors of several kinds."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    # Of DuckDB, Python and Arrow, and of the system's loader: no room for a block, a thread, or a library.
-    said = (
-        "could not allocate block",
-        "can't start new thread",
-        "Failed to launch worker thread",
-        "malloc of size",
-        "failed to map segment",
-        "cannot allocate memory",
-    )
-    return bool(names & {"MemoryError", "OutOfMemoryException"}) or any(words in str(error) for words in said)
-
-
-def _no_memory(error: Exception) -> PipelineError:
-    said = " ".join(str(error).split())[:500]
-    return PipelineError(
-        f"there is not enough memory: {said or 'Python got none'}",
-        where=str(Path.cwd()),
-        expected="memory for the largest values of a day, several times",
-        next_step="end what else runs, raise ulimit -v, or take a larger machine; then the same command again",
-    )
-
-
-def _explain(stage: str, error: Exception) -> PipelineError | None:
-    """What the system, Arrow or DuckDB complain about, as a message; None for anything else."""
-    library = type(error).__module__.split(".")[0].lstrip("_") in ("pyarrow", "duckdb")
-    said = " ".join(str(error).split())[:500]
-    number = getattr(error, "errno", None)
-    if number in FOLDER_PROBLEMS or "No space left" in said:
-        file = getattr(error, "filename", None)
-        where = f" ({file})" if file else ""
-        return PipelineError(
-            f"{os.strerror(number) if number else said}{where}",
-            where=str(Path.cwd()),
-            expected="a readable and writable data/ folder with free space",
-            next_step=f"check df -h . and ls -ld data, then dvc repro {stage}; earlier outputs are as they were",
-        )
-    if is_lack_of_memory(error):
-        return _no_memory(error)
-    if library or isinstance(error, OSError):
-        return DataError(
-            f"a file can't be read or written: {said}",
-            where=str(Path.cwd() / "data"),
-            expected="the files that the stages before wrote, unaltered",
-            next_step="dvc checkout --force to bring them back, or dvc repro --force to make them again",
-        )
-    return None
 
 
 def _note(stage: str, error: str | None, words: str = "", next_step: str = "", exit_code: int = 0) -> None:

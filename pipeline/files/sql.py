@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pipeline.core.process import is_lack_of_memory
+from pipeline.core.explain import is_lack_of_memory
 
 if TYPE_CHECKING:
     import duckdb

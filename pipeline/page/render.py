@@ -50,8 +50,12 @@ class Phase(NamedTuple):
     rows: int
     users: int
     scored: int
-    mean: float | None
+    score_sum: int
     quartiles: tuple[int, int, int] | None
+
+    @property
+    def mean(self) -> float | None:
+        return self.score_sum / self.scored if self.scored else None
 
 
 class Part(NamedTuple):
@@ -157,7 +161,12 @@ def null(one: Null, total: int) -> dict[str, Any]:
 
 def phase(one: Phase) -> dict[str, Any]:
     mean = "" if one.mean is None else f"{one.mean:.1f}"
-    return {**one._asdict(), "mean": mean, "quartiles": " / ".join(map(str, one.quartiles or ()))}
+    return {
+        **one._asdict(),
+        "name": printable(one.name),
+        "mean": mean,
+        "quartiles": " / ".join(map(str, one.quartiles or ())),
+    }
 
 
 def rules(page: Page) -> dict[str, Any]:

@@ -12,9 +12,6 @@ from pipeline.core.paths import Paths
 from pipeline.core.reports import read_report
 from pipeline.tell.runs import BAD, GOOD, Run, stages_since
 
-# DVC's exit code, whatever a stage's was.
-DVC_FAILED = 255
-
 
 def of(paths: Paths, run: Run, code: int, reason: str = "", next_step: str = "") -> Run:
     """The run's end. Where a stage failed, its own exit code and words take the place of DVC's."""

@@ -146,9 +146,8 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def last(runs: Sequence[Run], what: str, good: bool = True) -> Run | None:
-    """The newest run of a kind that has ended, or only those that ended well."""
-    return next((run for run in reversed(runs) if run.what == what and (run.good or not good)), None)
+def last_good(runs: Sequence[Run], what: str) -> Run | None:
+    return next((run for run in reversed(runs) if run.what == what and run.good), None)
 
 
 def _now() -> datetime:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 # What DVC prints for people who stand before it.
 HINTS = (
@@ -27,7 +28,9 @@ class Failed(Exception):
 
     def __init__(self, step: str, code: int, reason: str = "", next_step: str = "") -> None:
         super().__init__(step)
-        self.step, self.code, self.reason, self.next_step = step, code, reason, next_step
+        self.step, self.code, self.next_step = step, code, next_step
+        self.reason = reason or f"{step} ended with {code}"
+        self.seen: dict[str, Any] = {}  # what the reports said of a snapshot that is put back
 
 
 class Clock:

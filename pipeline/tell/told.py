@@ -13,13 +13,20 @@ from pipeline.core.paths import Paths
 from pipeline.core.progress import count, printable
 from pipeline.core.reports import read_report
 from pipeline.core.verdict import FAILED, WARNED
-from pipeline.tell import child, runs, textfile
+from pipeline.tell import child, outcome, runs, textfile
 from pipeline.tell.env import setting
-from pipeline.tell.runs import Run
+from pipeline.tell.runs import RUNNING, Run
+
+
+def finish(paths: Paths, run: Run) -> Iterator[str]:
+    """Remember a run that has ended, and tell of it. Yields a line for each that could not be told."""
+    ended = [one for one in runs.read(paths.runs) if one.what == run.what and one.result != RUNNING]
+    runs.finish(paths, run)
+    yield from tell(paths, outcome.params(paths), run, ended[-1] if ended else None)
 
 
 def tell(paths: Paths, params: Params | None, run: Run, before: Run | None) -> Iterator[str]:
-    """Tell of `run`; `before` is the run before it. Yields a line for each that could not be told."""
+    """Tell of `run`; `before` is the run of its kind before it."""
     subject = worth_an_alert(run, before) if setting("ALERT_URLS") else None
     if subject and (wrong := child.send("pipeline.tell.alerts", alert(paths, run, subject))):
         yield f"notice: an alert was not sent: {wrong}"
@@ -63,7 +70,7 @@ def alert(paths: Paths, run: Run, subject: str) -> dict[str, Any]:
         f"started {run.start:%Y-%m-%d %H:%M} UTC, took {run.seconds or 0:.0f} s" + (f" ({took})" if took else "")
     )
     lines.append(f"next: {run.next_step}" if run.next_step else "")
-    page = paths.failed / paths.page.name if run.verdict == FAILED and run.what == "night" else paths.page
+    page = paths.page if checks_report(paths, run) == paths.checks_report else paths.failed / paths.page.name
     return {
         "title": f"behavioural events: {subject}",
         "body": printable_lines(lines),
@@ -76,15 +83,22 @@ def printable_lines(lines: list[str]) -> str:
 
 
 def figures(run: Run) -> dict[str, tuple[str, float]]:
-    failed = {stage.stage for stage in run.stages if stage.exit_code}
     known: dict[str, tuple[str, float | None]] = {
         "export_success": ("1: the last run published a snapshot that may be used; 0: not.", float(run.good)),
         "export_rows": ("Rows of the snapshot.", run.rows),
         "export_duration_seconds": ("How long the last run took.", run.seconds),
-        "validation_passed": ("1: no row broke the contract; 0: some did.", float("validate" not in failed)),
+        "validation_passed": ("1: no row broke the contract; 0: some did.", validation_passed(run)),
         "last_run_timestamp_seconds": ("When the last run ended.", run.end.timestamp() if run.end else None),
     }
     return {name: (words, float(value)) for name, (words, value) in known.items() if value is not None}
+
+
+def validation_passed(run: Run) -> float | None:
+    """None: the run ended before, or for another reason than a stage."""
+    failed = next((stage.stage for stage in run.stages if stage.exit_code), None)
+    if failed == "validate":
+        return 0.0
+    return 1.0 if run.good or failed in ("export", "load", "report") else None
 
 
 def last_success(paths: Paths, run: Run) -> dict[str, tuple[str, float]]:
@@ -94,12 +108,18 @@ def last_success(paths: Paths, run: Run) -> dict[str, tuple[str, float]]:
     return {"last_success_timestamp_seconds": (words, good.end.timestamp())} if good and good.end else {}
 
 
+def checks_report(paths: Paths, run: Run) -> Path:
+    """Where a night fails a check, the last good snapshot is back, and its own report beside it."""
+    aside = paths.failed / paths.checks_report.name
+    return aside if run.what == "night" and run.verdict == FAILED and aside.exists() else paths.checks_report
+
+
 def checks(paths: Paths, run: Run) -> dict[tuple[str, str], Mapping[str, Any]]:
     """What each quality check found, by check and table; nothing where the run did not get so far."""
     entries: list[dict[str, Any]] = []
     if run.verdict is not None:
         with suppress(PipelineError):
-            entries = read_report(paths.checks_report, "checks")["checks"]
+            entries = read_report(checks_report(paths, run), "checks")["checks"]
     return {(one["check"], one["table"]): one for one in entries}
 
 

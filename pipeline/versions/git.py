@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ class GitError(PipelineError):
 
 
 class Rejected(GitError):
-    """Somebody else has pushed meanwhile."""
+    """The other side refused a push: somebody else has pushed meanwhile, or it has rules of its own."""
 
 
 def git(*arguments: str, timeout: float | None = None) -> str:
@@ -66,15 +65,16 @@ def head() -> str | None:
 
 def changed(*paths: str) -> list[str]:
     """Files below these paths that are not as they are committed."""
-    listed = git("status", "--porcelain", "-z", "--untracked-files=all", "--", *paths).split("\0")
-    return [entry[3:] for entry in listed if entry[3:]]
+    listed = git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *paths).split("\0")
+    return [entry[3:] for entry in listed if entry]
 
 
 class Upstream(NamedTuple):
-    """The branch that the current one follows: origin/main, say."""
+    """The branch that the current one follows: origin/main, of the remote origin, which calls it refs/heads/main."""
 
     name: str
     remote: str
+    ref: str
 
 
 def upstream() -> Upstream:
@@ -91,27 +91,28 @@ def upstream() -> Upstream:
         name = git("rev-parse", "--abbrev-ref", "--symbolic-full-name", "@{upstream}").strip()
     except GitError:
         raise _unfit(f"the branch {branch} follows no other", f"git push --set-upstream origin {branch}") from None
-    return Upstream(name, git("config", f"branch.{branch}.remote").strip())
+    remote, ref = (git("config", f"branch.{branch}.{key}").strip() for key in ("remote", "merge"))
+    return Upstream(name, remote, ref)
 
 
 def _unfit(what: str, next_step: str) -> GitError:
     return GitError(what, where=str(Path.cwd()), expected="a branch that can be pushed", next_step=next_step)
 
 
-def catch_up(follows: Upstream, timeout: float) -> str:
-    """Fetch, and put the branch on top of what others have pushed; what was done, in words.
+def catch_up(follows: Upstream, timeout: float) -> str | None:
+    """Fetch, and put the branch on top of what others have pushed; what was done, in words. None: there was nothing.
 
     Unpushed snapshots are dropped, since they are of a state that is not the newest any more: the night makes its own.
     Other people's unpushed commits are put on top. Raises GitError, with everything as it was, where they conflict.
     """
     git("fetch", "--quiet", follows.remote, timeout=timeout)
     if git("rev-list", "--count", f"HEAD..{follows.name}").strip() == "0":
-        return "nothing new"
+        return None
     before = git("rev-parse", "HEAD").strip()
     ahead = git("log", "--reverse", "--format=%H %s", f"{follows.name}..HEAD").splitlines()
     others = [line.split(" ", 1)[0] for line in ahead if not line.split(" ", 1)[1].startswith(f"{SNAPSHOT} ")]
     if changed(*OWN):  # what an interrupted night left
-        git("checkout", "HEAD", "--", *_committed(OWN))
+        restore()
     git("reset", "--quiet", "--keep", follows.name)
     try:
         if others:
@@ -131,10 +132,6 @@ def catch_up(follows: Upstream, timeout: float) -> str:
     return said + (f", {kept} unpushed commits kept" if kept else "")
 
 
-def _committed(paths: Sequence[str]) -> list[str]:
-    return [path for path in paths if git("ls-tree", "--name-only", "HEAD", path)]
-
-
 def commit(subject: str) -> bool:
     """Commit the night's own paths, whatever else is staged. False where nothing changed."""
     there = [path for path in OWN if Path(path).exists()]
@@ -146,9 +143,11 @@ def commit(subject: str) -> bool:
 
 
 def restore() -> None:
-    """Put the night's own paths back to the last commit."""
+    """Put the night's own paths back to the last commit, and remove those that it has not."""
     git("reset", "--quiet", "--", *OWN)
-    git("checkout", "HEAD", "--", *_committed(OWN))
+    if committed := [path for path in OWN if git("ls-tree", "--name-only", "HEAD", path)]:
+        git("checkout", "HEAD", "--", *committed)
+    git("clean", "--quiet", "-fd", "--", *OWN)
 
 
 def unpushed(follows: Upstream) -> int:
@@ -156,13 +155,15 @@ def unpushed(follows: Upstream) -> int:
 
 
 def push(follows: Upstream, timeout: float) -> None:
-    """Raises Rejected where somebody else was first."""
-    branch = follows.name.partition("/")[2]
+    """Raises Rejected where the other side refuses."""
     try:
-        git("push", "--quiet", follows.remote, f"HEAD:{branch}", timeout=timeout)
+        git("push", "--quiet", follows.remote, f"HEAD:{follows.ref}", timeout=timeout)
     except GitError as error:
         if any(word in error.what for word in ("fetch first", "non-fast-forward", "cannot lock ref", "rejected")):
             raise Rejected(
-                error.what, where=follows.name, expected="the newest state", next_step="the same command again"
+                error.what,
+                where=follows.name,
+                expected="a branch that takes pushes of this user",
+                next_step="see what the other side says, then the same command again",
             ) from None
         raise

@@ -161,6 +161,11 @@ def _lives(pid: int) -> bool:
     return True
 
 
+def versioned(repo: Repo) -> set[str]:
+    """The outputs whose files DVC keeps; the others are in Git."""
+    return {str(out) for out in repo.index.outs if out.use_cache}
+
+
 def cache(repo: Repo) -> Place:
     odb = repo.cache.local
     return Place("cache", odb.fs, _root(odb.path), True)
