@@ -76,10 +76,10 @@ docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
 	@$(RUN) python -m tests.docs
 
 test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run the tests
-	@$(RUN) python -m pytest -q -n 3 --dist loadgroup tests
+	@$(RUN) python -m pytest -q -rs -n 3 --dist loadgroup tests
 
 test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers ## the longest tests, as broken nights (three minutes)
-	@$(RUN) python -m pytest -q -n 2 --dist loadgroup -m long tests
+	@$(RUN) python -m pytest -q -rs -n 2 --dist loadgroup -m long tests
 
 lint: $(BIN)/.ready-dev ## check style, types and the packages
 	@$(RUN) ruff check .

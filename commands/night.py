@@ -34,7 +34,7 @@ from pipeline.versions import git
 from pipeline.versions.git import Rejected, Upstream
 
 # What decides a snapshot, beside the night's own paths: it has to be committed, or the commit would not give the bytes.
-DECIDES = ("params.yaml", "dvc.yaml", "pipeline", "schemas", "stages")
+DECIDES = ("params.yaml", "dvc.yaml", ".dvc/config", "pipeline", "schemas", "stages")
 
 # Exit code of a check of level fail.
 QUALITY = 8
@@ -78,12 +78,11 @@ def preflight(paths: Paths, follows: Upstream) -> None:
     say("preflight", f"{follows.name}, {free / 1e9:,.1f} GB free")
 
 
-def caught_up(follows: Upstream, clock: Clock) -> bool:
-    """Whether others have pushed. The code may be another then: the steps run what is there."""
+def catch_up(follows: Upstream, clock: Clock) -> None:
+    """The code may be another after it: the steps run what is there."""
     begin = time.monotonic()
-    said = git.catch_up(follows, clock.left())
-    say("fetch", said or "nothing new", begin)
-    return said is not None
+    new = git.fetch(follows, clock.left())
+    say("fetch", git.catch_up(follows, new), begin)
 
 
 def snapshot(paths: Paths, until: str | None, clock: Clock) -> None:
@@ -99,11 +98,14 @@ def snapshot(paths: Paths, until: str | None, clock: Clock) -> None:
         if code == QUALITY:
             failed.seen = outcome.snapshot(paths)
             put_back(paths, clock)
+            page = paths.failed / paths.page.name
+            failed.seen["next_step"] = f"look at {page}; when the source is right again, or the limit, make night"
         raise
     params = load_params(paths.params)
     check_current(paths, params)
     check_database(paths)
     check_export(paths)
+    shutil.rmtree(paths.failed, ignore_errors=True)
 
 
 def put_back(paths: Paths, clock: Clock) -> None:
@@ -138,18 +140,19 @@ def publish(paths: Paths, follows: Upstream, clock: Clock) -> None:
     else:
         say("commit", "nothing new")
     ahead = git.unpushed(follows)
+    if others := [one for one in git.unpushed(follows, "dvc.lock") if one != ahead[0]]:
+        say("dvc push", f"notice: {', '.join(others)} changed dvc.lock; their data are for who made them to push")
     known = Pushed(paths)
     if known.there():
         say("dvc push", "all is known to be there")
     else:
-        command = [sys.executable, "-m", "dvc", "push", *(["--all-commits"] if ahead > 1 else [])]
-        step("dvc push", command, clock, no_hints)
+        step("dvc push", [sys.executable, "-m", "dvc", "push"], clock, no_hints)
         ask(paths)
         known.note()
     if ahead:
         begin = time.monotonic()
         git.push(follows, clock.left())
-        say("git push", f"{count(ahead, 'commit')} to {follows.name}", begin)
+        say("git push", f"{count(len(ahead), 'commit')} to {follows.name}", begin)
 
 
 def ask(paths: Paths) -> None:
@@ -203,14 +206,15 @@ def night(paths: Paths, wanted: Night, until: str | None, clock: Clock) -> None:
     with locked(paths, min(wanted.lock_wait, clock.left())):
         follows = git.upstream()
         preflight(paths, follows)
-        caught_up(follows, clock)
+        catch_up(follows, clock)
         snapshot(paths, until, clock)
         try:
             publish(paths, follows, clock)
         except Rejected as refused:
             say("git push", refused.what.removeprefix("git push: "))
-            if not caught_up(follows, clock):
+            if not git.fetch(follows, clock.left()):
                 raise  # for another reason than that somebody was first
+            catch_up(follows, clock)
             snapshot(paths, until, clock)
             publish(paths, follows, clock)
 
@@ -219,6 +223,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m commands.night", description=__doc__)
     parser.add_argument("--until", metavar="DATE", help="the exclusive end of the window, as of commands.refresh")
     until = parser.parse_args().until
+    if until is not None and until > str(datetime.now(UTC).date()):
+        parser.error(f"--until {until} lies in the future: a night is of days that have ended")
     paths = project()
     started = runs.begin(paths, "night", git.head())
     code, reason, next_step, seen = 0, "", "", {}
@@ -236,9 +242,9 @@ def main() -> None:
     for line in finish(paths, ended):
         say("tell", line)
     if code:
-        say("night", f"FAILED: {ended.reason}" + (f"; next: {ended.next_step}" if ended.next_step else ""))
+        say("night FAILED:", f"{ended.reason}; next: {ended.next_step}")
         raise SystemExit(ended.exit_code)
-    say("night", f"OK: {ended.sentence}, {count(ended.rows or 0, 'row')} until {ended.until}")
+    say("night OK:", f"{ended.sentence}, {count(ended.rows or 0, 'row')} until {ended.until}")
 
 
 if __name__ == "__main__":

@@ -92,7 +92,7 @@ def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | 
     """What the source holds now."""
     with source.connect(params.source, TABLES) as target:
         until = options.until or default_until(target)
-        if old is not None:  # before all days are hashed
+        if old is not None and not target.is_sample:  # before all days are hashed; the sample has more to be told first
             moved.check_back(old.until, until, options.accept or options.until is not None)
         if until > datetime.now(UTC).date():
             progress.say(f"refresh: notice: {until} lies in the future; rows may still come")

@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+from pipeline.checks.current import check_current, check_database
+from pipeline.checks.published import check_export
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
@@ -51,10 +53,10 @@ def status(paths: Paths, all_: Sequence[Run], max_age: timedelta | None, now: da
 
 def of_snapshot(paths: Paths) -> tuple[str | None, str]:
     """The verdict on what is here, and its sentence."""
-    from pipeline.checks.current import check_current
-
     try:
         check_current(paths, load_params(paths.params))
+        check_database(paths)
+        check_export(paths)
         report = read_report(paths.checks_report, "verdict", "sentence")
         return report["verdict"], report["sentence"][0]
     except PipelineError as error:

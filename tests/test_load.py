@@ -171,6 +171,7 @@ def test_a_flipped_byte_in_a_raw_file_is_found(loaded: Project) -> None:
         path.write_bytes(good)
 
 
+@pytest.mark.long
 def test_large_bodies_fit_into_a_table(db: Database, project: Project) -> None:
     db.insert(*(event(eventData=json.dumps({"n": n, "x": "y" * 3_000_000})) for n in range(40)))
     project.set(load__strategy="table")

@@ -32,6 +32,6 @@ def test_nights(clone: Clone, s3: S3, bucket: str) -> None:
     (block,) = blocks("nights", language="sh")
     text = block.text.replace("URL=s3://BUCKET/FOLDER", f"URL=s3://{bucket}/nights ENDPOINT={s3.url}")
     said = run_shell(with_venv(clone), block._replace(text=text), {}, **KEYS)
-    assert "night     OK: This snapshot can be used: 13 quality checks passed" in said
+    assert "night OK: This snapshot can be used: 13 quality checks passed" in said
     assert "last good night: 20" in said
     assert "status: OK: This snapshot can be used" in said

@@ -12,6 +12,7 @@ from tests.helpers import Clone
 pytestmark = pytest.mark.xdist_group("short forms")
 
 
+@pytest.mark.long
 def test_bench(clone: Clone) -> None:
     (block,) = blocks("performance", language="sh")
     said = run_shell(with_venv(clone), block, {})

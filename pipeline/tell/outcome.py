@@ -19,7 +19,7 @@ def of(paths: Paths, run: Run, code: int, reason: str = "", next_step: str = "")
     failed = next((stage for stage in stages if stage.exit_code), None)
     if code and failed is not None:
         code, reason = failed.exit_code, f"{failed.stage}: {said(failed.error, failed.words)}"
-        next_step = failed.next_step
+        next_step = f"{failed.next_step}; then make {run.what}"
     reported = {stage.stage for stage in stages if stage.exit_code in (0, 8)}
     return run._replace(
         end=datetime.now(UTC),

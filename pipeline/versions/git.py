@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.core.errors import PipelineError
+from pipeline.core.progress import count
 
 # A commit of a night begins with this word, by which a later one knows its own.
 SNAPSHOT = "Snapshot"
@@ -99,18 +101,24 @@ def _unfit(what: str, next_step: str) -> GitError:
     return GitError(what, where=str(Path.cwd()), expected="a branch that can be pushed", next_step=next_step)
 
 
-def catch_up(follows: Upstream, timeout: float) -> str | None:
-    """Fetch, and put the branch on top of what others have pushed; what was done, in words. None: there was nothing.
-
-    Unpushed snapshots are dropped, since they are of a state that is not the newest any more: the night makes its own.
-    Other people's unpushed commits are put on top. Raises GitError, with everything as it was, where they conflict.
-    """
+def fetch(follows: Upstream, timeout: float) -> int:
+    """How many commits others have pushed that the branch does not have."""
     git("fetch", "--quiet", follows.remote, timeout=timeout)
-    if git("rev-list", "--count", f"HEAD..{follows.name}").strip() == "0":
-        return None
+    return int(git("rev-list", "--count", f"HEAD..{follows.name}"))
+
+
+def catch_up(follows: Upstream, new: int) -> str:
+    """Put the branch on top of the `new` commits that were fetched; what was done, in words.
+
+    Unpushed snapshots are dropped, since their data may be nowhere else: the night makes its own. Other people's
+    unpushed commits are put on top. Raises GitError, with everything as it was, where they conflict.
+    """
+    ahead = git("rev-list", "--reverse", f"{follows.name}..HEAD").split()
+    others = [commit for commit in ahead if not _is_ours(commit)]
+    dropped = len(ahead) - len(others)
+    if not (new or dropped):
+        return "nothing new"
     before = git("rev-parse", "HEAD").strip()
-    ahead = git("log", "--reverse", "--format=%H %s", f"{follows.name}..HEAD").splitlines()
-    others = [line.split(" ", 1)[0] for line in ahead if not line.split(" ", 1)[1].startswith(f"{SNAPSHOT} ")]
     if changed(*OWN):  # what an interrupted night left
         restore()
     git("reset", "--quiet", "--keep", follows.name)
@@ -126,10 +134,17 @@ def catch_up(follows: Upstream, timeout: float) -> str | None:
             expected="commits that can be put on top of what others have pushed",
             next_step=f"git rebase {follows.name}, then the same command again",
         ) from None
-    dropped, kept = len(ahead) - len(others), len(others)
-    said = f"on top of {follows.name}"
-    said += f", {dropped} unpushed snapshots dropped" if dropped else ""
-    return said + (f", {kept} unpushed commits kept" if kept else "")
+    said = [f"on top of {count(new, 'commit')} of {follows.name}"] if new else []
+    said += [f"{count(dropped, 'unpushed snapshot')} dropped"] if dropped else []
+    said += [f"{count(len(others), 'unpushed commit')} kept"] if others else []
+    return ", ".join(said)
+
+
+def _is_ours(commit: str) -> bool:
+    """Whether a night made this commit: by its subject, and because it has nothing but the night's own paths."""
+    subject, _, files = git("show", "--format=%s", "--name-only", "--relative", commit).partition("\n")
+    named = re.fullmatch(rf"{SNAPSHOT} \d{{4}}-\d\d-\d\d: .*", subject)
+    return bool(named) and all(file.startswith(OWN) for file in files.split("\n") if file)
 
 
 def commit(subject: str) -> bool:
@@ -150,8 +165,9 @@ def restore() -> None:
     git("clean", "--quiet", "-fd", "--", *OWN)
 
 
-def unpushed(follows: Upstream) -> int:
-    return int(git("rev-list", "--count", f"{follows.name}..HEAD"))
+def unpushed(follows: Upstream, *paths: str) -> list[str]:
+    """Commits that the other side has not, newest first; with `paths` those that changed them."""
+    return git("log", "--format=%h", f"{follows.name}..HEAD", *(["--", *paths] if paths else [])).split()
 
 
 def push(follows: Upstream, timeout: float) -> None:
