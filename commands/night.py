@@ -21,6 +21,7 @@ from typing import IO
 
 from pipeline.checks.current import check_current, check_database
 from pipeline.checks.published import check_export
+from pipeline.core import watermark
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Night, load_params
 from pipeline.core.paths import Paths
@@ -82,12 +83,23 @@ def catch_up(follows: Upstream, clock: Clock) -> None:
     """The code may be another after it: the steps run what is there."""
     begin = time.monotonic()
     new = git.fetch(follows, clock.left())
-    say("fetch", git.catch_up(follows, new), begin)
+    say("fetch", git.catch_up(follows, new, clock.left()), begin)
 
 
-def snapshot(paths: Paths, until: str | None, clock: Clock) -> None:
+def accepted(paths: Paths, follows: Upstream) -> bool:
+    """Whether somebody ran refresh --accept, and no pushed snapshot has it yet."""
+    texts = [git.content(commit, str(paths.watermark)) for commit in git.ours(follows)]
+    if git.changed(str(paths.watermark)) and paths.watermark.exists():
+        texts.append(paths.watermark.read_text(encoding="utf-8"))
+    pins = [watermark.load(paths.watermark, text) for text in texts]
+    return any(one.moved is not None and one.moved.accepted for one in pins)
+
+
+def snapshot(paths: Paths, options: list[str], clock: Clock) -> None:
     """refresh and repro. Raises Failed; after a quality check that failed the last good snapshot is back."""
-    step("refresh", [sys.executable, "-m", "commands.refresh", *(["--until", until] if until else [])], clock)
+    # What moved is told against the last commit, not against the pins of a night that failed.
+    git.restore(str(paths.watermark))
+    step("refresh", [sys.executable, "-m", "commands.refresh", *options], clock)
     begin = datetime.now(UTC)
     step("preflight", [sys.executable, "-m", "commands.preflight"], clock)
     try:
@@ -135,7 +147,7 @@ def subject(paths: Paths) -> str:
 
 def publish(paths: Paths, follows: Upstream, clock: Clock) -> None:
     """Commit, send the data, make sure that they are there, then send the commit. Raises Rejected and Failed."""
-    if git.commit(subject(paths)):
+    if git.commit(subject(paths), clock.left()):
         say("commit", subject(paths))
     else:
         say("commit", "nothing new")
@@ -143,7 +155,7 @@ def publish(paths: Paths, follows: Upstream, clock: Clock) -> None:
     if others := [one for one in git.unpushed(follows, "dvc.lock") if one != ahead[0]]:
         say("dvc push", f"notice: {', '.join(others)} changed dvc.lock; their data are for who made them to push")
     known = Pushed(paths)
-    if known.there():
+    if known.there() and not ahead:
         say("dvc push", "all is known to be there")
     else:
         step("dvc push", [sys.executable, "-m", "dvc", "push"], clock, no_hints)
@@ -206,8 +218,9 @@ def night(paths: Paths, wanted: Night, until: str | None, clock: Clock) -> None:
     with locked(paths, min(wanted.lock_wait, clock.left())):
         follows = git.upstream()
         preflight(paths, follows)
+        options = [*(["--until", until] if until else []), *(["--accept"] if accepted(paths, follows) else [])]
         catch_up(follows, clock)
-        snapshot(paths, until, clock)
+        snapshot(paths, options, clock)
         try:
             publish(paths, follows, clock)
         except Rejected as refused:
@@ -215,7 +228,7 @@ def night(paths: Paths, wanted: Night, until: str | None, clock: Clock) -> None:
             if not git.fetch(follows, clock.left()):
                 raise  # for another reason than that somebody was first
             catch_up(follows, clock)
-            snapshot(paths, until, clock)
+            snapshot(paths, options, clock)
             publish(paths, follows, clock)
 
 

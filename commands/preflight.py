@@ -6,6 +6,7 @@ import argparse
 import json
 
 from pipeline.checks.declared import check_declared
+from pipeline.checks.quality import check_names
 from pipeline.core import watermark
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
@@ -22,6 +23,7 @@ def preflight(paths: Paths) -> None:
     mend_links(paths)
     params = load_params(paths.params)
     check_declared(TABLES)
+    check_names(TABLES, params.quality)
     pinned = watermark.load(paths.watermark)
     for table in TABLES:
         watermark.pinned(pinned, table.name, params.extract.days)

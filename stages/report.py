@@ -48,6 +48,7 @@ def report(paths: Paths, params: Params) -> None:
         reports,
         [paths.export],
     )
+    quality.check_names(TABLES, params.quality)
     asked = made_from.reported(params)
     exported = manifest.read(paths.quality_report, TABLES)
     manifest.check(paths.quality_report, paths.export, exported)

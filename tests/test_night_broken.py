@@ -141,10 +141,81 @@ def test_commits_that_conflict_stop_before_any_work(nights: Clone, scratch: Path
     head = nights.run("git", "rev-parse", "HEAD").stdout
     failed = night(nights, ok=False)
     last = failed.stdout.splitlines()[-1]
-    assert "FAILED: commits that are not pushed conflict with origin/main; next: git rebase origin/main" in last
+    assert (
+        "FAILED: commits that are not pushed conflict with origin/main, or merge it; next: git rebase origin/main"
+        in last
+    )
     assert "refresh" not in failed.stdout
     assert nights.run("git", "rev-parse", "HEAD").stdout == head
     assert nights.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_yes_to_fewer_rows_outlives_a_night_that_fails_and_other_people_s_pushes(
+    nights: Clone, db: Database, scratch: Path
+) -> None:
+    night(nights)
+    db.run("DELETE FROM behavioral_events WHERE extract(day FROM timestamp)::int % 2 = 0")
+    assert night(nights, ok=False).returncode == 8
+    nights.run("python", "-m", "commands.refresh", "--until", str(UNTIL), "--accept")
+    other = fresh(nights, scratch, "main")
+    (other.path / "docs/new.md").write_text("new\n")
+    other.commit("a page")
+    other.run("git", "push", "-q")
+    (nights.path / "docs/new.md").write_text("mine, not committed, which Git does not overwrite\n")
+    failed = night(nights, ok=False)
+    assert "FAILED: git reset: " in failed.stdout.splitlines()[-1]
+    (nights.path / "docs/new.md").unlink()
+    assert "--accept" not in night(nights).stdout
+    assert subjects(nights)[0].startswith("Snapshot 2025-10-28: 6 rows")
+    assert "accepted: ['behavioral_events lost rows']" in nights.text("watermark.yaml")
+
+
+def test_what_moved_is_told_after_a_night_that_failed(nights: Clone, db: Database) -> None:
+    """Against the last commit, not against the pins of the night that failed."""
+    nights.change(("emptied_days: {limit: 0, level: warn}", "emptied_days: {limit: 0, level: fail}"))
+    nights.commit("no emptied days")
+    night(nights)
+    db.run("DELETE FROM behavioral_events WHERE timestamp::date = '2025-10-24'")
+    rows_of(db, "2025-10-25", 1, timeOfDay=99)
+    assert "FAILED: validate: " in night(nights, ok=False).stdout.splitlines()[-1]
+    db.run('DELETE FROM behavioral_events WHERE "timeOfDay" = 99')
+    failed = night(nights, ok=False).stdout.splitlines()[-1]
+    assert "1 day that had rows and have none now: 2025-10-24" in failed
+
+
+def test_commits_are_kept_when_a_night_is_stopped_while_it_puts_them_on_top(nights: Clone, scratch: Path) -> None:
+    """In a hook that takes its time; and a merge is nobody's to pick."""
+    night(nights)
+    other = fresh(nights, scratch, "main")
+    (other.path / "docs/new.md").write_text("new\n")
+    other.commit("a page")
+    other.run("git", "push", "-q")
+    for number in (1, 2):
+        (nights.path / f"docs/mine{number}.md").write_text("mine\n")
+        nights.commit(f"mine {number}")
+    hook = nights.path / ".git/hooks/prepare-commit-msg"
+    hook.write_text("#!/bin/sh\nexec sleep 60\n")
+    hook.chmod(0o755)
+    head = nights.run("git", "rev-parse", "HEAD").stdout
+    command = [sys.executable, "-m", "commands.night", "--until", str(UNTIL)]
+    with subprocess.Popen(command, cwd=nights.path, env=nights.env, stdout=subprocess.PIPE, text=True) as process:
+        while not any("sleep" in child.name() for child in psutil.Process(process.pid).children(recursive=True)):
+            assert process.poll() is None
+        process.terminate()
+        process.communicate(timeout=30)
+    hook.unlink()
+    assert nights.run("git", "rev-parse", "HEAD").stdout == head
+    nights.run("git", "pull", "-q", "--no-rebase", "--no-edit")
+    (other.path / "docs/more.md").write_text("more\n")
+    other.commit("another page")
+    other.run("git", "push", "-q")
+    merged = nights.run("git", "rev-parse", "HEAD").stdout
+    assert "conflict with origin/main, or merge it; next: git rebase" in night(nights, ok=False).stdout
+    assert nights.run("git", "rev-parse", "HEAD").stdout == merged
+    nights.run("git", "rebase", "-q", "origin/main")
+    night(nights)
+    assert {"mine 1", "mine 2", "another page"} <= set(subjects(nights))
+    assert nights.run("git", "worktree", "list").stdout.count("\n") == 1
 
 
 def detached(clone: Clone) -> None:

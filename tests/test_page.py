@@ -66,7 +66,7 @@ def page(days: int, change: Any = None) -> Page:
         "last": datetime(2025, 10, 27, 23, 58),
         "quarantined": 0,
         "backwards": 0,
-        "moved": Moved(UNTIL - timedelta(days=1), (), {}),
+        "moved": Moved(UNTIL - timedelta(days=1), (), {}, {}),
     }
     if change:
         change(facts)
@@ -87,7 +87,9 @@ def troubled(facts: dict[str, Any]) -> None:
     days = sorted(facts["rows"])
     facts["rows"] |= {days[-9]: 0, days[-20]: 900}
     facts["quarantined"] = 3
-    facts["moved"] = Moved(days[-1], (), {"behavioral_events": {days[-3]: Change(10, facts["rows"][days[-3]])}})
+    facts["moved"] = Moved(
+        days[-1], (), {"behavioral_events": 89}, {"behavioral_events": {days[-3]: Change(10, facts["rows"][days[-3]])}}
+    )
 
 
 def broken(facts: dict[str, Any]) -> None:

@@ -11,8 +11,10 @@ import pytest
 from pipeline.checks import quality
 from pipeline.checks.facts import Facts
 from pipeline.checks.quality import Result
+from pipeline.core.errors import ParamsError
 from pipeline.core.params import Quality, Threshold
 from pipeline.core.watermark import Change, Moved
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
 
 UNTIL = date(2025, 10, 28)
 DAYS = [UNTIL - timedelta(days=n) for n in range(28, 0, -1)]
@@ -33,7 +35,7 @@ def facts(**other: Any) -> Facts:
         "last": datetime(2025, 10, 27, 23),
         "quarantined": 0,
         "backwards": 0,
-        "moved": Moved(LAST, (), {}),
+        "moved": Moved(LAST, (), {"t": 27}, {}),
     }
     return Facts(**(usual | other))
 
@@ -62,12 +64,19 @@ SHRUNK = {day: Change(200, 100) for day in DAYS[:14]}
         ("day_rows", 0.5, USUAL, MONDAY_LOW, 0.51, "1 day more than 50% .* 2025-10-27 with 49 rows, 51% below"),
         ("day_rows", 0.5, USUAL, facts(rows={**USUAL.rows, LAST: 200}), 1.0, "2025-10-27 with 200 rows, 100% above"),
         ("empty_days", 0, USUAL, facts(rows={**USUAL.rows, DAYS[3]: 0}), 1, "1 day without rows: 2025-10-03"),
-        ("shrunk_days", 0.5, USUAL, facts(moved=Moved(LAST, (), {"t": SHRUNK})), 14 / 27, "14 days with fewer rows"),
+        (
+            "shrunk_days",
+            0.5,
+            USUAL,
+            facts(moved=Moved(LAST, (), {"t": 27}, {"t": SHRUNK})),
+            14 / 27,
+            "14 days with fewer rows",
+        ),
         (
             "emptied_days",
             0,
             USUAL,
-            facts(moved=Moved(LAST, (), {"t": {DAYS[3]: Change(7, 0)}})),
+            facts(moved=Moved(LAST, (), {"t": 27}, {"t": {DAYS[3]: Change(7, 0)}})),
             1,
             "1 day that had rows and have none now: 2025-10-03",
         ),
@@ -172,7 +181,7 @@ def test_an_app_that_began_within_the_window_has_no_empty_days_before() -> None:
 
 
 def test_what_was_accepted_is_told_and_does_not_fail() -> None:
-    accepted = facts(moved=Moved(LAST, ("t lost rows",), {"t": SHRUNK}))
+    accepted = facts(moved=Moved(LAST, ("t lost rows",), {"t": 27}, {"t": SHRUNK}))
     (found,) = result("shrunk_days", accepted, 0.5, "fail")
     assert found.verdict == "warned"
     assert found.words.endswith("; accepted")
@@ -199,3 +208,17 @@ def test_the_sentence_agrees_with_the_checks(verdicts: list[str], overall: str, 
     assert [one.verdict for one in quality.worst_first(results)] == sorted(
         [one for one in verdicts if one in ("failed", "warned")], key="failed warned".index
     )
+
+
+def test_what_was_accepted_of_the_window_is_no_yes_to_fewer_rows() -> None:
+    back = facts(moved=Moved(LAST, ("the window moved back",), {"t": 27}, {"t": SHRUNK}))
+    (found,) = result("shrunk_days", back, 0.5, "fail")
+    assert found.verdict == "failed"
+
+
+@pytest.mark.parametrize("check", ["nulls", "day_rows", "largest_type"])
+def test_a_name_that_there_is_not_is_refused(check: str) -> None:
+    off = {name: Threshold(0, "off") for name in Quality._fields}
+    typo = Quality(**(off | {check: Threshold(1, "off", (("FLASHCRD_FLIP", Threshold(1, "fail")),))}))  # type: ignore[arg-type]
+    with pytest.raises(ParamsError, match=rf"quality\.{check}\.each\.FLASHCRD_FLIP is no "):
+        quality.check_names([BEHAVIORAL_EVENTS], typo)

@@ -198,6 +198,11 @@ class TestRefresh:
         assert checks(pinned)["shrunk_days"]["verdict"] == "warned"
         assert "Accepted: behavioral_events lost rows." in pinned.paths.page.read_text(encoding="utf-8")
 
+    def test_days_that_were_not_pinned_before_dilute_nothing(self, db: Database, pinned: Project) -> None:
+        db.run("DELETE FROM behavioral_events WHERE timestamp < '2025-10-27' AND extract(minute FROM timestamp) > 0")
+        with pytest.raises(QualityError, match="3 days lost rows, 75%"):
+            pinned.refresh(days=60)
+
     def test_an_empty_database_is_refused(self, db: Database, pinned: Project) -> None:
         db.run("TRUNCATE behavioral_events CASCADE")
         with pytest.raises(QualityError, match="4 days lost rows, 100%"):

@@ -143,6 +143,14 @@ def test_an_alert_by_mail_has_the_page_on_request(settings: pytest.MonkeyPatch, 
     assert "warned: 1 user" in text
 
 
+def test_an_address_that_drips_keeps_no_other(settings: pytest.MonkeyPatch, published: Project) -> None:
+    with listening("drip") as (slow, _), listening() as (place, got):
+        settings.setenv("ALERT_URLS", f"json://{slow} json://{place}")
+        (line,) = told.tell(published.paths, None, a_run(1, **FAILED, verdict=None), None)
+    assert line.endswith(("address 1 (json) did not end in time", "address 1 (json) took no message"))
+    assert len(got) == 1
+
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -152,8 +160,8 @@ def free_port() -> int:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        pytest.param("hang", "address 1 (json) took no message|no answer within 5 s", id="one that hangs"),
-        pytest.param("drip", "address 1 (json) took no message|no answer within 5 s", id="one that drips"),
+        pytest.param("hang", "address 1 (json) took no message|did not end in time", id="one that hangs"),
+        pytest.param("drip", "address 1 (json) took no message|did not end in time", id="one that drips"),
         pytest.param("closed", "address 1 (json) took no message", id="one that is not there"),
     ],
 )
@@ -239,6 +247,8 @@ def test_the_memory_of_runs_survives_what_happens_to_files(published: Project) -
     with open(paths.runs, "a", encoding="utf-8") as file:
         entry = {"event": "start", "what": "night", "start": NOW.isoformat(), "pid": dead.pid, "commit": None}
         file.write(json.dumps(entry) + "\n\n[]\n")
+        for wrong in ({"pid": 10**20}, {"start": "2025-11-01T08:00:00"}, {"event": "end", "rows": "x", "stages": []}):
+            file.write(json.dumps({**entry, "end": NOW.isoformat(), **wrong}) + "\n")
     assert [(one.what, one.result) for one in runs.read(paths.runs)] == [
         ("repro", "OK"),
         ("night", "running"),
@@ -296,6 +306,8 @@ def test_settings_come_from_the_environment_or_env(settings: pytest.MonkeyPatch,
     assert setting("ALERT_URLS") is None
     (tmp_path / ".env").write_text("ALERT_URLS=json://file\n")
     assert setting("ALERT_URLS") == "json://file"
+    (tmp_path / ".env").write_bytes(b"ALERT_URLS=\xff\n")
+    assert setting("ALERT_URLS") is None
     settings.setenv("ALERT_URLS", "json://environment")
     assert setting("ALERT_URLS") == "json://environment"
     assert os.environ["ALERT_URLS"] == "json://environment"

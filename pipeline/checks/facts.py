@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from statistics import median
 from typing import NamedTuple
@@ -63,12 +63,11 @@ def marked(facts: Facts, limit: float) -> dict[date, str]:
     return dict(sorted(marks.items()))
 
 
-def shrunk(moved: Moved, table: str, days: Sequence[date]) -> tuple[list[date], float]:
-    """Days that lost rows since the refresh before, and their share of those that it pinned."""
+def shrunk(moved: Moved, table: str) -> tuple[list[date], float]:
+    """Days that lost rows since the refresh before, and their share of the days that both pin."""
     changes = moved.tables.get(table, {})
-    pinned = [day for day in days if day < moved.before]
     lost = sorted(day for day in changes if changes[day].rows < changes[day].before)
-    return lost, len(lost) / len(pinned) if pinned else 0.0
+    return lost, len(lost) / max(moved.pinned.get(table, 0), len(lost)) if lost else 0.0
 
 
 def vanished(facts: Facts) -> dict[str, date]:

@@ -60,11 +60,13 @@ def changes(before: Mapping[date, Pin], now: Mapping[date, Pin]) -> dict[str, li
 def changed_days(old: Watermark, new: Watermark) -> Moved:
     """The days that both pin, and pin otherwise."""
     tables: dict[str, dict[date, Change]] = {}
+    pinned = {}
     for name, pins in new.tables.items():
         before = old.tables.get(name, {})
+        pinned[name] = len(before.keys() & pins.keys())
         days = {day: Change(before[day].rows, pin.rows) for day, pin in pins.items() if before.get(day, pin) != pin}
         tables |= {name: days} if days else {}
-    return Moved(old.until, (), tables)
+    return Moved(old.until, (), pinned, tables)
 
 
 def check_back(old: date, until: date, accept: bool) -> tuple[str, ...]:
@@ -84,11 +86,11 @@ def check_back(old: date, until: date, accept: bool) -> tuple[str, ...]:
 def check_shrunk(moved: Moved, new: Watermark, threshold: Threshold, accept: bool) -> tuple[str, ...]:
     """What was said yes to where too many days lost rows. Raises QualityError where it was not."""
     said = []
-    for name, pins in new.tables.items():
-        days, share = shrunk(moved, name, list(pins))
+    for name in new.tables:
+        days, share = shrunk(moved, name)
         if threshold.level == "off" or share <= threshold.limit:
             continue
-        words = f"{name}: {count(len(days), 'day')} lost rows, {share:.0%} of those that were pinned before"
+        words = f"{name}: {count(len(days), 'day')} lost rows, {share:.0%} of those that both pin"
         if threshold.level == "fail" and not accept:
             change = moved.tables[name][days[-1]]
             raise QualityError(

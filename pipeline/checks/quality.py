@@ -18,10 +18,12 @@ from pipeline.checks.facts import (
     shrunk,
     vanished,
 )
+from pipeline.core.errors import ParamsError
 from pipeline.core.params import Quality, Threshold
 from pipeline.core.progress import count
 from pipeline.core.verdict import FAILED, PASSED, SIGNS, UNKNOWN, WARNED
 from pipeline.core.watermark import Change, midnight
+from schemas.table import Table
 
 # Days that are named before the rest is only counted.
 NAMED = 3
@@ -49,6 +51,25 @@ def judge(facts: Facts, quality: Quality) -> list[Result]:
             if one.level != "off":
                 found.append(LOOKS[name](Check(name, which, own, one, facts)))
     return found
+
+
+def check_names(tables: Sequence[Table], quality: Quality) -> None:
+    """Raise ParamsError for a threshold of a column or type that there is not: it would never be past its limit."""
+    types = {value for table in tables if table.type is not None for value in table.column(table.type).values}
+    columns = {name for table in tables for name in table.names}
+    for check, what, known in (
+        ("nulls", "column", columns),
+        ("day_rows", "type", types),
+        ("largest_type", "type", types),
+    ):
+        for which, _ in getattr(quality, check).each:
+            if known and which not in known:  # a type may be any text, where the contract lists none
+                raise ParamsError(
+                    f"params: quality.{check}.each.{which} is no {what} of the contract",
+                    where=f"params.yaml, key quality.{check}.each",
+                    expected=f"one of {', '.join(sorted(known))}",
+                    next_step="edit params.yaml, then dvc repro",
+                )
 
 
 def overall(results: Sequence[Result]) -> str:
@@ -145,8 +166,8 @@ def shrunk_days(check: Check) -> Result:
     moved = check.facts.moved
     if moved is None:
         return check.unknown("there was no refresh before")
-    days, share = shrunk(moved, check.facts.table, sorted(check.facts.rows))
-    words = f"{said('with fewer rows than at the refresh before', days)}, {share:.0%} of those that it pinned"
+    days, share = shrunk(moved, check.facts.table)
+    words = f"{said('with fewer rows than at the refresh before', days)}, {share:.0%} of those that both pinned"
     accepted = share > check.limit and lost_rows(check.facts.table) in moved.accepted
     result = check.result(share, share > check.limit, words + ("; accepted" if accepted else ""), first(days))
     return result._replace(verdict=WARNED) if accepted else result

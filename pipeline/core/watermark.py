@@ -16,7 +16,8 @@ from pipeline.core.params import load_yaml
 HEADER = """\
 # What the source held at the last refresh. Written by `python -m commands.refresh`, committed like a lock file.
 # until: the exclusive end of the window, UTC. tables: for each table and UTC day the rows and a digest of them.
-# moved: days that are other than at the refresh before, whose window ended at `before`, and what --accept said yes to.
+# moved: days that are other than at the refresh before, whose window ended at `before`; pinned: how many days both pin;
+# accepted: what --accept said yes to.
 """
 
 
@@ -36,6 +37,7 @@ class Moved(NamedTuple):
 
     before: date  # its `until`
     accepted: tuple[str, ...]  # what was refused until --accept said yes
+    pinned: Mapping[str, int]  # days of each table that both pin
     tables: Mapping[str, Mapping[date, Change]]
 
 
@@ -118,10 +120,11 @@ def load(path: Path, text: str | None = None) -> Watermark:
 
 
 def _moved(path: Path, data: object) -> Moved:
-    known = isinstance(data, dict) and set(data) == {"before", "accepted", "tables"}
-    if not known or not isinstance(data["tables"], dict) or not isinstance(data["accepted"], list):  # type: ignore[index]
-        raise _broken(path, "moved", data, "the keys before, accepted and tables")
+    known = isinstance(data, dict) and set(data) == {"before", "accepted", "pinned", "tables"}
+    if not known or [type(data[key]) for key in ("accepted", "pinned", "tables")] != [list, dict, dict]:  # type: ignore[index]
+        raise _broken(path, "moved", data, "the keys before, accepted, pinned and tables")
     assert isinstance(data, dict)
+    pinned = {str(table): _rows(path, f"moved.pinned.{table}", days) for table, days in data["pinned"].items()}
     tables: dict[str, dict[date, Change]] = {}
     for table, days in data["tables"].items():
         if not isinstance(days, dict):
@@ -133,7 +136,7 @@ def _moved(path: Path, data: object) -> Moved:
             tables[table][_day(path, where, key)] = Change(
                 _rows(path, f"{where}.before", before), _rows(path, f"{where}.rows", rows)
             )
-    return Moved(parse_until(data["before"], path), tuple(map(str, data["accepted"])), tables)
+    return Moved(parse_until(data["before"], path), tuple(map(str, data["accepted"])), pinned, tables)
 
 
 def _day(path: Path, where: str, key: object) -> date:
@@ -177,6 +180,8 @@ def render(watermark: Watermark) -> str:
 def _rendered(moved: Moved) -> list[str]:
     accepted = ", ".join(f"'{what}'" for what in moved.accepted)
     lines = ["moved:", f"  before: '{moved.before}T00:00:00Z'", f"  accepted: [{accepted}]"]
+    pinned = ", ".join(f"'{table}': {days}" for table, days in sorted(moved.pinned.items()))
+    lines.append(f"  pinned: {{{pinned}}}")
     lines.append("  tables:" if moved.tables else "  tables: {}")
     for table, days in sorted(moved.tables.items()):
         lines.append(f"    '{table}':")

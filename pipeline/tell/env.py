@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -12,5 +13,6 @@ def setting(name: str) -> str | None:
     if value is None and Path(".env").is_file():
         from dotenv import dotenv_values
 
-        value = dotenv_values(".env").get(name)
+        with suppress(UnicodeDecodeError):  # said where DATABASE_URL is read
+            value = dotenv_values(".env").get(name)
     return value or None

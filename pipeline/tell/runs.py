@@ -90,10 +90,10 @@ def read(file: Path) -> list[Run]:
     """All runs, oldest first. A start without an end is a run that goes on, or was killed."""
     started: dict[tuple[str, int], Run] = {}
     for entry in _entries(file):
-        with suppress(KeyError, ValueError, TypeError):
+        with suppress(KeyError, ValueError, TypeError, OverflowError):  # what somebody wrote by hand
             key = (entry["start"], entry["pid"])
             if entry["event"] == "start":
-                start = datetime.fromisoformat(entry["start"])
+                start = _instant(entry["start"])
                 result = RUNNING if _lives(entry["pid"]) else KILLED
                 started[key] = Run(entry["what"], start, entry["pid"], entry["commit"], result=result)
             else:
@@ -103,9 +103,18 @@ def read(file: Path) -> list[Run]:
 
 def _run(entry: Mapping[str, Any]) -> Run:
     known = {name: entry.get(name) for name in Run._fields}
-    start, end = (datetime.fromisoformat(entry[name]) for name in ("start", "end"))
+    start, end = (_instant(entry[name]) for name in ("start", "end"))
+    if not isinstance(entry["rows"], int | None):
+        raise ValueError("rows is no number")
     stages = tuple(Stage(**stage) for stage in entry["stages"])
     return Run(**(known | {"start": start, "end": end, "stages": stages}))  # type: ignore[arg-type]
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return instant
 
 
 def _entries(file: Path) -> Iterator[dict[str, Any]]:

@@ -42,8 +42,11 @@ class Clock:
     def left(self) -> float:
         left = self.end - time.monotonic()
         if left <= 0:
-            raise Failed("time", 1, f"it took longer than night.time_limit, {self.limit:.0f} s", "see what hung, above")
+            raise self.over()
         return left
+
+    def over(self) -> Failed:
+        return Failed("time", 1, f"it took longer than night.time_limit, {self.limit:.0f} s", "see what hung, above")
 
 
 def say(step: str, words: str, begin: float | None = None) -> None:
@@ -88,7 +91,7 @@ def step(name: str, command: list[str], clock: Clock, keep: Callable[[str], str 
     finally:
         timer()
     if late:
-        clock.left()
+        raise clock.over()
     if code:
         raise Failed(name, code, next((line for line in lines if "error:" in line), ""))
     say(name, "done", begin)

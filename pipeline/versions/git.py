@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,26 +29,32 @@ class Rejected(GitError):
     """The other side refused a push: somebody else has pushed meanwhile, or it has rules of its own."""
 
 
-def git(*arguments: str, timeout: float | None = None) -> str:
-    """What a command of Git prints. Raises GitError with Git's words."""
-    # Nobody is there to type a password in a night.
-    env = {**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+def git(*arguments: str, timeout: float | None = None, at: Path | None = None) -> str:
+    """What a command of Git prints, in the folder `at` or the current one. Raises GitError with Git's words."""
+    process = subprocess.Popen(
+        ["git", *arguments],
+        cwd=at,
+        # Nobody is there to type a password in a night.
+        env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        start_new_session=True,
+    )
     try:
-        done = subprocess.run(
-            ["git", *arguments],
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-            stdin=subprocess.DEVNULL,
-            timeout=timeout,
-            env=env,
-        )
-    except subprocess.TimeoutExpired:
-        raise _refused(arguments[0], f"no answer within {timeout:.0f} s") from None
-    if done.returncode:
-        raise _refused(arguments[0], " ".join(done.stderr.split())[:300])
-    return done.stdout
+        printed, said = process.communicate(timeout=timeout)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # hooks, too, which would keep the pipes open
+        process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise _refused(arguments[0], f"no end within {timeout:.0f} s") from None
+        raise
+    if process.returncode:
+        raise _refused(arguments[0], " ".join(said.split())[:300])
+    return printed
 
 
 def _refused(command: str, said: str) -> GitError:
@@ -107,37 +116,72 @@ def fetch(follows: Upstream, timeout: float) -> int:
     return int(git("rev-list", "--count", f"HEAD..{follows.name}"))
 
 
-def catch_up(follows: Upstream, new: int) -> str:
+def ours(follows: Upstream) -> list[str]:
+    """Unpushed snapshots: commits that a night made."""
+    return [commit for commit in _ahead(follows) if _is_ours(commit)]
+
+
+def catch_up(follows: Upstream, new: int, timeout: float) -> str:
     """Put the branch on top of the `new` commits that were fetched; what was done, in words.
 
     Unpushed snapshots are dropped, since their data may be nowhere else: the night makes its own. Other people's
-    unpushed commits are put on top. Raises GitError, with everything as it was, where they conflict.
+    unpushed commits are put on top, in a work tree of their own: the branch moves in one step, or stays as it was.
+    Raises GitError where they conflict.
     """
-    ahead = git("rev-list", "--reverse", f"{follows.name}..HEAD").split()
+    ahead = _ahead(follows)
     others = [commit for commit in ahead if not _is_ours(commit)]
     dropped = len(ahead) - len(others)
     if not (new or dropped):
         return "nothing new"
-    before = git("rev-parse", "HEAD").strip()
-    if changed(*OWN):  # what an interrupted night left
-        restore()
-    git("reset", "--quiet", "--keep", follows.name)
-    try:
-        if others:
-            git("cherry-pick", "--allow-empty", *others)
-    except GitError:
-        git("cherry-pick", "--abort")
-        git("reset", "--quiet", "--keep", before)
-        raise GitError(
-            f"commits that are not pushed conflict with {follows.name}",
-            where=", ".join(commit[:7] for commit in others),
-            expected="commits that can be put on top of what others have pushed",
-            next_step=f"git rebase {follows.name}, then the same command again",
-        ) from None
+    _move(_on_top(follows, others, timeout) if others else follows.name)
     said = [f"on top of {count(new, 'commit')} of {follows.name}"] if new else []
     said += [f"{count(dropped, 'unpushed snapshot')} dropped"] if dropped else []
     said += [f"{count(len(others), 'unpushed commit')} kept"] if others else []
     return ", ".join(said)
+
+
+def _ahead(follows: Upstream) -> list[str]:
+    return git("rev-list", "--reverse", f"{follows.name}..HEAD").split()
+
+
+def _on_top(follows: Upstream, commits: list[str], timeout: float) -> str:
+    """The newest of copies of `commits` on top of the upstream. Raises GitError where they conflict or merge."""
+    with tempfile.TemporaryDirectory(prefix="behavioral-events-") as folder:
+        tree = Path(folder) / "tree"
+        git("worktree", "add", "--quiet", "--detach", str(tree), follows.name)
+        try:
+            git("cherry-pick", "--allow-empty", *commits, timeout=timeout, at=tree)
+            return git("rev-parse", "HEAD", at=tree).strip()
+        except GitError as error:
+            raise GitError(
+                f"commits that are not pushed conflict with {follows.name}, or merge it",
+                where=f"{', '.join(commit[:7] for commit in commits)}: {error.what}",
+                expected="commits that can be put on top of what others have pushed",
+                next_step=f"git rebase {follows.name}, then the same command again",
+            ) from None
+        finally:
+            git("worktree", "remove", "--force", str(tree))
+
+
+def _move(to: str) -> None:
+    """Move the branch, with what an interrupted night left put back before. Other people's edits stay, or stop it."""
+    for operation in ("CHERRY_PICK_HEAD", "MERGE_HEAD", "rebase-merge", "rebase-apply"):
+        if Path(git("rev-parse", "--git-path", operation).strip()).exists():
+            raise _unfit(f"somebody is in the middle of something: {operation}", "git status, and end it")
+    changed(".")  # also refreshes what Git knows of the files' times
+    left = {path: path.read_bytes() for name in OWN for path in files_in(Path(name))}
+    restore()
+    try:
+        git("reset", "--quiet", "--keep", to)
+    except GitError:
+        for path, content in left.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        raise
+
+
+def files_in(place: Path) -> list[Path]:
+    return [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
 
 
 def _is_ours(commit: str) -> bool:
@@ -147,22 +191,27 @@ def _is_ours(commit: str) -> bool:
     return bool(named) and all(file.startswith(OWN) for file in files.split("\n") if file)
 
 
-def commit(subject: str) -> bool:
+def commit(subject: str, timeout: float) -> bool:
     """Commit the night's own paths, whatever else is staged. False where nothing changed."""
     there = [path for path in OWN if Path(path).exists()]
     if not changed(*there):
         return False
     git("add", "--", *there)
-    git("commit", "--quiet", "-m", subject, "--", *there)
+    git("commit", "--quiet", "-m", subject, "--", *there, timeout=timeout)
     return True
 
 
-def restore() -> None:
-    """Put the night's own paths back to the last commit, and remove those that it has not."""
-    git("reset", "--quiet", "--", *OWN)
-    if committed := [path for path in OWN if git("ls-tree", "--name-only", "HEAD", path)]:
+def restore(*paths: str) -> None:
+    """Put paths, all of the night's own where none are given, back to the last commit; remove what it has not."""
+    paths = paths or OWN
+    git("reset", "--quiet", "--", *paths)
+    if committed := [path for path in paths if git("ls-tree", "--name-only", "HEAD", path)]:
         git("checkout", "HEAD", "--", *committed)
-    git("clean", "--quiet", "-fd", "--", *OWN)
+    git("clean", "--quiet", "-fd", "--", *paths)
+
+
+def content(commit: str, path: str) -> str:
+    return git("show", f"{commit}:./{path}")
 
 
 def unpushed(follows: Upstream, *paths: str) -> list[str]:
