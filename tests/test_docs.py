@@ -285,6 +285,7 @@ def diff_of(block: Block, clone: Clone) -> None:
     clone.run("sh", "-c", f"git apply -p0 <<'END'\n{block.text}END\n")
 
 
+@pytest.mark.long
 def test_evolving(clone: Clone, db: Database) -> None:
     """Each change after the other, as the page has them, with rows that need it."""
     db.insert(*(event(timestamp=f"2025-10-2{day} 10:00:00", sessionPerformanceScore=50) for day in (6, 7)))
@@ -330,6 +331,7 @@ def test_evolving(clone: Clone, db: Database) -> None:
     assert described[3] == described[1]
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("remote")
 def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     """The page from top to bottom, in one clone and its copies."""

@@ -106,6 +106,7 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     assert "missing" in lost.lower()
 
 
+@pytest.mark.long
 def test_what_erase_can_not_search_is_no_proof(own: Clone, scratch: Path) -> None:
     """A remote that is gone, and a damaged file in the cache."""
     erase = ["python", "-m", "commands.erase", USER_C, "--yes"]
@@ -186,6 +187,7 @@ def test_erase_waits_for_nobody_and_works_beside_nobody(own: Clone, db: Database
     assert "proof:" in erase(own, "--local-only")
 
 
+@pytest.mark.long
 def test_files_of_no_version_are_spared(own: Clone, db: Database) -> None:
     """As those of another project that uses the same cache."""
     db.insert(event(userId=USER_B, timestamp="2025-10-26 09:00:00"))
@@ -202,6 +204,7 @@ def test_files_of_no_version_are_spared(own: Clone, db: Database) -> None:
     assert cached(own, USER_B) == []
 
 
+@pytest.mark.long
 def test_in_a_subfolder_of_a_repository_after_a_kill_of_extract(own: Clone, db: Database) -> None:
     with_user(own, db)
     inner = own.path.with_name("outer") / "inner"

@@ -67,7 +67,7 @@ def link(clone: Clone, kind: str) -> None:
     ("kind", "damage"),
     [
         pytest.param("hardlink", flip, id="hardlink, by chmod +w"),
-        pytest.param("symlink", by_the_disk(flip), id="symlink, by the disk"),
+        pytest.param("symlink", by_the_disk(flip), id="symlink, by the disk", marks=pytest.mark.long),
     ],
 )
 def test_the_advice_leads_out_where_the_cache_is_damaged(own: Clone, kind: str, damage: Damage) -> None:

@@ -44,11 +44,15 @@ def test_push_and_pull_and_a_clone_without_a_database(pushing: Clone, s3: S3, bu
     ("command", "change", "stages", "brought"),
     [
         pytest.param("dvc repro --pull", MORE_CASES, ["validate"], ALL_DATA, id="pull"),
-        pytest.param("dvc repro --pull --allow-missing", MORE_CASES, ["validate"], RAW, id="raw"),
+        pytest.param(
+            "dvc repro --pull --allow-missing", MORE_CASES, ["validate"], RAW, id="raw", marks=pytest.mark.long
+        ),
         pytest.param(
             "dvc repro --pull --allow-missing", AS_TABLE, ["load", "report"], ALL_DATA, id="all that load reads"
         ),
-        pytest.param("dvc repro --pull -s export", PSEUDONYMS, ["export"], RAW | {"export"}, id="export"),
+        pytest.param(
+            "dvc repro --pull -s export", PSEUDONYMS, ["export"], RAW | {"export"}, id="export", marks=pytest.mark.long
+        ),
     ],
 )
 def test_a_clone_without_a_database_runs_a_later_stage(

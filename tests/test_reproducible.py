@@ -95,6 +95,7 @@ def test_another_machine_and_user_give_the_same_bytes(scratch: Path) -> None:
     assert other.hashes() == committed()
 
 
+@pytest.mark.long
 def test_another_major_version_gives_the_same_dvc_lock(
     scratch: Path, other_major: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
