@@ -317,7 +317,8 @@ def kill_night(clone: Clone, until: date, step: str) -> None:
             if line.split(None, 1)[1].startswith(step):
                 break
         for one in [*(children := psutil.Process(process.pid).children(recursive=True)), process]:
-            one.kill()
+            with suppress(psutil.NoSuchProcess):  # it ended by itself meanwhile
+                one.kill()
         process.wait()
         for child in children:
             with suppress(ChildProcessError):
