@@ -40,13 +40,13 @@ def history(all_: Sequence[Run], last: int, now: datetime) -> Iterator[str]:
     yield f"last good night: {known}"
     rows_ = [one.rows for one in ended if one.good and one.rows is not None][-last:]
     if rows_:
-        yield f"rows: {trend(rows_)} {rows_[0]:,} to {rows_[-1]:,}"
+        yield f"rows: {trend(rows_)} {rows_[0]:,} to {rows_[-1]:,}; least {min(rows_):,}, most {max(rows_):,}"
 
 
 def trend(rows: Sequence[int]) -> str:
-    """A block for each, as high as its share of the most."""
-    most = max(rows) or 1
-    return "".join(BLOCKS[min(len(BLOCKS) - 1, number * len(BLOCKS) // (most + 1))] for number in rows)
+    """A block for each, the lowest for the least and the highest for the most."""
+    least, most = min(rows), max(rows)
+    return "".join(BLOCKS[(number - least) * (len(BLOCKS) - 1) // ((most - least) or 1)] for number in rows)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ on where it stopped. Each step is skipped where nothing changed.
 from __future__ import annotations
 
 import argparse
+import configparser
 import fcntl
 import hashlib
 import json
@@ -14,14 +15,14 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager, suppress
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO
 
 from pipeline.checks.current import check_current, check_database
 from pipeline.checks.published import check_export
-from pipeline.core import watermark
+from pipeline.core import signals, watermark
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Night, load_params
 from pipeline.core.paths import Paths
@@ -70,13 +71,26 @@ def preflight(paths: Paths, follows: Upstream) -> None:
             "preflight",
             1,
             f"{', '.join(others[:3])} not as committed: the snapshot would not be that of its commit",
-            "git commit, or git checkout -- the files",
+            "git commit --all, or git checkout -- the files",
         )
+    if not default_remote():
+        from pipeline.versions import store  # DVC, which knows of more places and says what is missing
+
+        with store.project() as repo:
+            store.remote(repo)
     need = sum(file.stat().st_size for file in paths.data.rglob("*") if file.is_file() and not file.is_symlink())
     free = shutil.disk_usage(paths.root).free
     if free < need:
         raise Failed("preflight", 1, f"{free / 1e6:,.0f} MB free, {need / 1e6:,.0f} MB are in data/", "free some space")
     say("preflight", f"{follows.name}, {free / 1e9:,.1f} GB free")
+
+
+def default_remote() -> bool:
+    """Whether the project's own configuration of DVC names a remote."""
+    config = configparser.ConfigParser(interpolation=None)
+    with suppress(configparser.Error, UnicodeDecodeError):
+        config.read([".dvc/config", ".dvc/config.local"], encoding="utf-8")
+    return config.has_option("core", "remote")
 
 
 def catch_up(follows: Upstream, clock: Clock) -> None:
@@ -98,15 +112,15 @@ def accepted(paths: Paths, follows: Upstream) -> bool:
 def snapshot(paths: Paths, options: list[str], clock: Clock) -> None:
     """refresh and repro. Raises Failed; after a quality check that failed the last good snapshot is back."""
     # What moved is told against the last commit, not against the pins of a night that failed.
-    git.restore(str(paths.watermark))
-    step("refresh", [sys.executable, "-m", "commands.refresh", *options], clock)
-    begin = datetime.now(UTC)
+    if git.changed(str(paths.watermark)):
+        say("refresh", f"{paths.watermark} was not as committed, and is again")
+        git.restore(str(paths.watermark))
+    step("refresh", [sys.executable, "-m", "commands.refresh", *options], clock, without_next)
     step("preflight", [sys.executable, "-m", "commands.preflight"], clock)
     try:
         step("repro", [sys.executable, "-m", "dvc", "repro"], clock, no_hints)
     except Failed as failed:
-        stages = runs.stages_since(paths, begin)
-        code = next((one.exit_code for one in stages if one.exit_code), failed.code)
+        code = next((one.exit_code for one in runs.stages(paths) if one.exit_code), failed.code)
         if code == QUALITY:
             failed.seen = outcome.snapshot(paths)
             put_back(paths, clock)
@@ -118,6 +132,11 @@ def snapshot(paths: Paths, options: list[str], clock: Clock) -> None:
     check_database(paths)
     check_export(paths)
     shutil.rmtree(paths.failed, ignore_errors=True)
+
+
+def without_next(line: str) -> str | None:
+    """What refresh says, without what a person would do next: the night does it."""
+    return line.removesuffix("; next: dvc repro, then git commit")
 
 
 def put_back(paths: Paths, clock: Clock) -> None:
@@ -156,9 +175,13 @@ def publish(paths: Paths, follows: Upstream, clock: Clock) -> None:
         say("dvc push", f"notice: {', '.join(others)} changed dvc.lock; their data are for who made them to push")
     known = Pushed(paths)
     if known.there() and not ahead:
-        say("dvc push", "all is known to be there")
+        say("dvc push", "nothing new: all was there when it was asked last")
     else:
-        step("dvc push", [sys.executable, "-m", "dvc", "push"], clock, no_hints)
+        try:
+            step("dvc push", [sys.executable, "-m", "dvc", "push"], clock, no_hints)
+        except Failed as failed:
+            failed.next_step = failed.next_step or "make check, which says more of the remote, then make night"
+            raise
         ask(paths)
         known.note()
     if ahead:
@@ -236,9 +259,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m commands.night", description=__doc__)
     parser.add_argument("--until", metavar="DATE", help="the exclusive end of the window, as of commands.refresh")
     until = parser.parse_args().until
+    try:
+        until = until and str(date.fromisoformat(until))
+    except ValueError:
+        parser.error(f"--until {until!r} is no date such as 2025-10-28")
     if until is not None and until > str(datetime.now(UTC).date()):
         parser.error(f"--until {until} lies in the future: a night is of days that have ended")
     paths = project()
+    signals.say_instead("the next night goes on from here")
     started = runs.begin(paths, "night", git.head())
     code, reason, next_step, seen = 0, "", "", {}
     try:
@@ -251,6 +279,11 @@ def main() -> None:
         next_step = error.next_step
     except SystemExit as stopped:
         code, reason = stopped.code if isinstance(stopped.code, int) else 1, "it was stopped"
+        next_step = "make night, which goes on where it stopped"
+    except OSError as error:
+        code, reason = 1, f"{error.strerror or error} ({error.filename or paths.data})"
+        next_step = "check df -h . and ls -ld data, then make night"
+    signals.ignore()  # the end is told within seconds, and once
     ended = outcome.of(paths, started, code, reason, next_step)._replace(snapshot=git.head(), **seen)
     for line in finish(paths, ended):
         say("tell", line)

@@ -22,6 +22,9 @@ def main() -> None:
             next_step="make repro, or dvc pull",
         )
     print(f"show: {paths.page}")
+    failed = paths.failed / paths.page.name
+    if failed.exists():
+        print(f"show: notice: a night failed since; its page is {failed}")
     seen = sys.platform == "darwin" or "DISPLAY" in os.environ or "WAYLAND_DISPLAY" in os.environ
     if seen and sys.stdout.isatty():
         webbrowser.open(paths.page.absolute().as_uri())

@@ -1,7 +1,8 @@
 """One line for a person or a monitor: the last good night, and whether this snapshot may be used.
 
-Ends with 0 (good), 1 (with care) or 2 (not good, or too old), as Nagios and its like read it. With --alert the people
-of ALERT_URLS are told, too: from a second timer, that is how a night that did not happen is noticed.
+Ends with 0 (good), 1 (with care), 2 (not good, or too old) or 3 (it can't be told), as Nagios and its like read it.
+With --alert the people of ALERT_URLS are told, too: from a second timer, that is how one notices that there was no
+night.
 """
 
 from __future__ import annotations
@@ -23,16 +24,23 @@ from pipeline.tell import runs
 from pipeline.tell.runs import RUNNING, Run
 from pipeline.tell.told import send_alert
 
-OK, WARNING, CRITICAL = 0, 1, 2
+OK, WARNING, CRITICAL, UNKNOWN = 0, 1, 2, 3
 WORDS = {OK: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL"}
+
+# A night that ended later than now, but for what clocks differ by, is of a clock that was wrong.
+CLOCKS = timedelta(minutes=5)
 
 
 def status(paths: Paths, all_: Sequence[Run], max_age: timedelta | None, now: datetime) -> tuple[int, str]:
     nights = [one for one in all_ if one.what == "night" and one.result != RUNNING]
-    good = runs.last_good(all_, "night")
+    past = [one for one in all_ if one.end is None or one.end <= now + CLOCKS]
+    good = runs.last_good(past, "night")
+    running = next((one for one in reversed(all_) if one.result == RUNNING), None)
     verdict, sentence = of_snapshot(paths)
     code, words = OK, [sentence]
-    if verdict is None or verdict == FAILED:
+    if running is not None:  # what it has written so far is judged when it has ended
+        words = [f"make {running.what} runs since {running.start:%H:%M} UTC"]
+    elif verdict is None or verdict == FAILED:
         code = CRITICAL
     elif verdict == WARNED:
         code = WARNING
@@ -45,7 +53,10 @@ def status(paths: Paths, all_: Sequence[Run], max_age: timedelta | None, now: da
         if max_age is not None and age > max_age:
             words.append(f"which is more than {hours(max_age)}")
             code = CRITICAL
-    if nights and not nights[-1].good:
+    if len(past) < len(all_):
+        words.append("runs of the future are remembered, so a clock was wrong, and they don't count")
+        code = max(code, WARNING)
+    if nights and not nights[-1].good and running is None:
         words.append(f"the last night {nights[-1].result}: {nights[-1].reason}".rstrip(": "))
         code = max(code, WARNING)
     return code, f"{WORDS[code]}: {'; '.join(words)}"
@@ -68,7 +79,7 @@ def hours(span: timedelta) -> str:
 
 
 def age(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d+)([hd])", text)
+    match = re.fullmatch(r"(\d{1,6})([hd])", text)
     if not match:
         raise argparse.ArgumentTypeError(f"{text!r} is no age such as 26h or 2d")
     return timedelta(hours=int(match[1]) * (24 if match[2] == "d" else 1))
@@ -79,8 +90,12 @@ def main() -> None:
     parser.add_argument("--max-age", type=age, metavar="26h", help="a last good night that is older is not good")
     parser.add_argument("--alert", action="store_true", help="tell the people of ALERT_URLS where it is not good")
     args = parser.parse_args()
-    paths = project()
-    code, line = status(paths, runs.read(paths.runs), args.max_age, datetime.now(UTC))
+    try:
+        paths = project()
+        code, line = status(paths, runs.read(paths.runs), args.max_age, datetime.now(UTC))
+    except (PipelineError, OSError) as error:
+        print(f"status: UNKNOWN: {error}")
+        raise SystemExit(UNKNOWN) from None
     print(f"status: {line}")
     if args.alert and code == CRITICAL and (wrong := send_alert("no good night", line)):
         print(f"status: notice: an alert was not sent: {wrong}")

@@ -16,7 +16,7 @@ from pipeline.checks.published import check_export
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import STAGES, Paths
 from pipeline.core.process import project, run
-from pipeline.core.progress import count
+from pipeline.core.progress import count, printable
 from pipeline.core.reports import read_report
 from pipeline.core.verdict import SIGNS
 from schemas.tables import TABLES
@@ -97,7 +97,7 @@ def values(quality: Report) -> dict[str, str]:
             found = [entry for entry in quality["values"] if (entry["table"], entry["column"]) == (table.name, column)]
             most_first = sorted(found, key=lambda entry: (-entry["rows"], entry["value"] or "none"))
             name = column if len(TABLES) == 1 else f"{table.name}.{column}"
-            said[name] = join(f"{entry['value'] or 'none'} {entry['rows']:,}" for entry in most_first)
+            said[name] = join(f"{printable(entry['value'] or 'none')} {entry['rows']:,}" for entry in most_first)
     return said
 
 

@@ -90,7 +90,7 @@ def report(paths: Paths, params: Params) -> None:
             f"{count(len(bad), 'quality check')} failed: {bad[0].words}",
             where=str(paths.page),
             expected=f"quality.{bad[0].check.partition(' ')[0]} in params.yaml",
-            next_step="make show, and see what happened to the source; where all is well, another limit or level there",
+            next_step=f"look at {paths.page}, and at the source; where all is well, another limit or level there",
         )
 
 
@@ -146,7 +146,7 @@ def page_of(
 def headlines(facts: Sequence[Facts], params: Params, known: Known) -> Iterator[tuple[str, str]]:
     """The figures of the first screen, and what they hold for where that is not all users under their own ids."""
     days = sorted({day for one in facts for day in one.rows})
-    yield "window (UTC)", f"{days[0]} to {days[-1]}, {count(len(days), 'day')}"
+    yield "window (UTC)", f"{days[0]} to {known.until} (exclusive), {count(len(days), 'day')}"
     for one in facts:
         yield one.table if len(facts) > 1 else "rows", f"{sum(one.rows.values()):,}"
     yield "users", f"{max((one.users for one in facts if one.users is not None), default=0):,}"

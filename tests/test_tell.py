@@ -23,7 +23,7 @@ from commands.history import history, trend
 from commands.status import status
 from pipeline.core.paths import Paths
 from pipeline.core.reports import read_report
-from pipeline.tell import runs, told
+from pipeline.tell import outcome, runs, told
 from pipeline.tell.runs import Run, Stage
 from tests.helpers import Clone, Project
 
@@ -263,7 +263,7 @@ def test_history(published: Project) -> None:
     assert "last  7 days: 3 runs, 67% good" in lines
     assert "last 30 days: 4 runs, 75% good" in lines
     assert any(line.startswith("last good night: 2025-11-01 07:00 UTC, This snapshot can be used") for line in lines)
-    assert lines[-1] == f"rows: {trend([1000, 1500, 3000])} 1,000 to 3,000"
+    assert lines[-1] == f"rows: {trend([1000, 1500, 3000])} 1,000 to 3,000; least 1,000, most 3,000"
     assert trend([0, 50, 100]) == "▁▄█"
     assert len(list(history(all_, 1, NOW))) == len(lines) - 3
     assert list(history([], 20, NOW)) == ["no run is remembered on this machine; next: make repro"]
@@ -276,6 +276,8 @@ def test_history(published: Project) -> None:
         pytest.param([a_run(30)], 26, 2, "which is more than 26 h", id="too old"),
         pytest.param([], 26, 2, "no good night on this machine", id="none"),
         pytest.param([], None, 0, "no good night on this machine", id="none, and nobody asked"),
+        pytest.param([a_run(30), a_run(-200)], 26, 2, "runs of the future are remembered", id="a clock that was ahead"),
+        pytest.param([a_run(6), a_run(0, result="running")], 26, 0, "OK: make night runs since", id="running"),
         pytest.param([a_run(30), a_run(6, **FAILED)], 48, 1, "the last night FAILED: extract: PostgreSQL", id="failed"),
     ],
 )
@@ -287,6 +289,26 @@ def test_status(published: Project, all_: list[Run], max_age: int | None, code: 
     found = status(published.paths, all_, timedelta(hours=max_age) if max_age else None, NOW)
     assert found[0] == code
     assert said in found[1]
+
+
+def test_a_status_that_can_t_be_told(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "commands.status", "--max-age", "26h"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(":")[:2]) == (3, ["status", " UNKNOWN"])
+
+
+def test_notes_of_another_run_are_not_taken_for_this_one_s(published: Project) -> None:
+    """Whatever the files' times are: a clock may have been ahead."""
+    note = {"seconds": 1, "peak_mb": 1, "error": "QualityError", "words": "w", "next_step": "n", "exit_code": 8}
+    file = published.paths.note("report")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps({**note, "run": "another"}))
+    os.utime(file, (2**31, 2**31))
+    run = runs.begin(published.paths, "repro", None)
+    assert outcome.of(published.paths, run, 1, "git push").reason == "git push"
+    file.write_text(json.dumps({**note, "run": os.environ["PIPELINE_RUN"]}))
+    os.utime(file, (0, 0))
+    assert outcome.of(published.paths, run, 255).reason == "report: w"
 
 
 def test_status_of_a_snapshot_that_is_not_to_be_used(published: Project) -> None:
@@ -323,6 +345,6 @@ def test_make_repro_is_remembered_with_the_stage_s_own_exit_code(clone: Clone) -
     assert (first.result, first.verdict, first.rows) == ("OK", "passed", 46_539)
     assert (second.result, second.exit_code, second.verdict) == ("FAILED", 8, "failed")
     assert [stage.stage for stage in second.stages if stage.exit_code] == ["report"]
-    assert second.reason == "report: 1 quality check failed: 60 users"
-    assert second.next_step.startswith("make show")
+    assert second.reason == "report: 1 quality check failed: 60 users, expected at least 99"
+    assert second.next_step.startswith("look at data/report/quality.html")
     assert second.stages[-1].peak_mb > 10

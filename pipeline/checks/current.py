@@ -19,6 +19,7 @@ from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.progress import count
 from pipeline.core.reports import read_report
+from pipeline.core.verdict import FAILED
 from pipeline.files import manifest
 from pipeline.files.layout import md5 as md5_of
 from pipeline.files.layout import quarantined_rows
@@ -133,7 +134,7 @@ def other(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """What was otherwise when a report was made."""
     names = [name for name in sorted(recorded | now) if _plain(recorded.get(name)) != _plain(now.get(name))]
     if names:
-        yield "it ran with other " + ", ".join(names)
+        yield "it ran with other " + ", ".join("quality thresholds" if n == "quality_sha256" else n for n in names)
 
 
 def _plain(value: object) -> object:
@@ -149,7 +150,11 @@ def other_days(files: Mapping[date, manifest.File], wanted: Mapping[date, str], 
 def other_report(paths: Paths, report: Path, locked: Mapping[str, str]) -> Iterator[str]:
     """Whether dvc.lock has another report: the run of the stage did not end, or Git brought another version."""
     md5 = locked.get(str(report.relative_to(paths.root)))
-    if md5 is not None and md5 != md5_of(report):
+    if md5 is None or md5 == md5_of(report):
+        return
+    if report == paths.checks_report and (said := read_report(report, "verdict", "sentence"))["verdict"] == FAILED:
+        yield f"{said['sentence'][0]}; {paths.page} says more"
+    else:
         yield f"its last run did not end, or Git brought another version: {report} is not the one of dvc.lock"
 
 

@@ -107,9 +107,10 @@ class Check(NamedTuple):
     def limit(self) -> float:
         return self.threshold.limit
 
-    def result(self, value: float, bad: bool, words: str, where: str = "") -> Result:
+    def result(self, value: float, bad: bool, words: str, where: str = "", expected: str = "") -> Result:
+        """`expected` is said where it is not so, and the words don't say it."""
         verdict = PASSED if not bad else FAILED if self.threshold.level == "fail" else WARNED
-        return self._made(where, value, verdict, words)
+        return self._made(where, value, verdict, words + (f", expected {expected}" if bad and expected else ""))
 
     def unknown(self, words: str) -> Result:
         return self._made("", None, UNKNOWN, words)
@@ -123,7 +124,9 @@ def rows(check: Check) -> Result:
     total = sum(check.facts.rows.values())
     if check.facts.asked and not total:
         return check.unknown("the users of extract.user_id have no rows, as may be")
-    return check.result(total, total < check.limit, f"the snapshot has {count(total, 'row')}")
+    return check.result(
+        total, total < check.limit, f"the snapshot has {count(total, 'row')}", expected=f"at least {check.limit:,g}"
+    )
 
 
 def last_day(check: Check) -> Result:
@@ -208,7 +211,9 @@ def largest_type(check: Check) -> Result:
         return check.unknown("no row has a type")
     name = max(sums, key=lambda one: (sums[one], one))
     share = sums[name] / total
-    return check.result(share, share > check.limit, f"{name} is {share:.0%} of the rows", name)
+    return check.result(
+        share, share > check.limit, f"{name} is {share:.0%} of the rows", name, f"at most {check.limit:.0%}"
+    )
 
 
 def users(check: Check) -> Result:
@@ -217,7 +222,7 @@ def users(check: Check) -> Result:
         return check.unknown("no column names a user")
     least = min(check.limit, asked) if asked else check.limit
     words = f"{count(found, 'user')}" + (f" of the {asked:,} asked for" if asked else "")
-    return check.result(found, found < least, words)._replace(limit=least)
+    return check.result(found, found < least, words, expected=f"at least {least:,g}")._replace(limit=least)
 
 
 def nulls(check: Check) -> Result:
@@ -229,8 +234,8 @@ def nulls(check: Check) -> Result:
     worst = max(shares, key=lambda name: (shares[name], name))
     bad = [name for name in columns if shares[name] > check.limit]
     words = f"{worst} is NULL in {shares[worst]:.0%} of the rows"
-    words += f", and {count(len(bad) - 1, 'more column')} in more than {check.limit:.0%}" if len(bad) > 1 else ""
-    return check.result(shares[worst], bool(bad), words, worst)
+    words += f", and so are {count(len(bad) - 1, 'more column')}" if len(bad) > 1 else ""
+    return check.result(shares[worst], bool(bad), words, worst, f"at most {check.limit:.0%}")
 
 
 def last_event(check: Check) -> Result:
@@ -238,7 +243,9 @@ def last_event(check: Check) -> Result:
         return check.unknown("there is no event")
     hours = (midnight(check.facts.until) - check.facts.last).total_seconds() / 3600
     words = f"the last event came {hours:,.1f} hours before the end of the window, at {check.facts.last:%Y-%m-%d %H:%M}"
-    return check.result(hours, hours > check.limit, words, f"{check.facts.last:%Y-%m-%d %H:%M}")
+    return check.result(
+        hours, hours > check.limit, words, f"{check.facts.last:%Y-%m-%d %H:%M}", f"at most {check.limit:,g}"
+    )
 
 
 def quarantined(check: Check) -> Result:
@@ -247,7 +254,7 @@ def quarantined(check: Check) -> Result:
         return check.unknown("there are no rows")
     share = check.facts.quarantined / total
     words = f"{count(check.facts.quarantined, 'row')} in quarantine, {share:.2%}"
-    return check.result(share, share > check.limit, words)
+    return check.result(share, share > check.limit, words, expected=f"at most {check.limit:.2%}")
 
 
 def phases_backwards(check: Check) -> Result:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.paths import STAGES
 
 FOLDER_PROBLEMS = {
     errno.ENOSPC,
@@ -33,7 +34,7 @@ def explain(stage: str, error: Exception) -> PipelineError | None:
             f"{os.strerror(number) if number else said}{where}",
             where=str(Path.cwd()),
             expected="a readable and writable data/ folder with free space",
-            next_step=f"check df -h . and ls -ld data, then dvc repro {stage}; earlier outputs are as they were",
+            next_step=f"check df -h . and ls -ld data, then {again(stage)}; earlier outputs are as they were",
         )
     if is_lack_of_memory(error):
         return no_memory(error)
@@ -45,6 +46,11 @@ def explain(stage: str, error: Exception) -> PipelineError | None:
             next_step="dvc checkout --force to bring them back, or dvc repro --force to make them again",
         )
     return None
+
+
+def again(stage: str) -> str:
+    """What to type to have a stage or a command run again."""
+    return f"dvc repro {stage}" if stage in STAGES else "the same command again"
 
 
 def is_lack_of_memory(error: Exception) -> bool:

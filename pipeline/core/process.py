@@ -20,6 +20,9 @@ from pipeline.core.explain import explain, is_lack_of_memory, no_memory
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 
+# The variable that names the run, for the notes of its stages.
+RUN = "PIPELINE_RUN"
+
 # A stage imports this module before any other, since imports are a good part of its time.
 STARTED = time.perf_counter()
 
@@ -132,7 +135,7 @@ def _note(stage: str, error: str | None, words: str = "", next_step: str = "", e
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
     seconds = round(time.perf_counter() - STARTED, 2)
-    took = {"seconds": seconds, "peak_mb": round(peak)}
+    took = {"run": os.environ.get(RUN, ""), "seconds": seconds, "peak_mb": round(peak)}
     note = {**took, "error": error, "words": words, "next_step": next_step, "exit_code": exit_code}
     if not Paths().params.exists():
         return  # another folder than the project

@@ -20,6 +20,7 @@ _when_stopped: list[Callable[[], None]] = []
 # What a signal finds: whether files are being put in place, and which signal it was.
 _publishing = False
 _stopped: int | None = None
+_instead = ""  # words of a command that is no stage
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -29,6 +30,19 @@ def handle() -> None:
     for number in SIGNALS:
         if not (number == signal.SIGHUP and signal.getsignal(number) == signal.SIG_IGN):  # nohup
             signal.signal(number, _terminate)
+
+
+def say_instead(words: str) -> None:
+    """Say this when a signal comes, for a command that does more than a stage."""
+    global _instead
+    _instead = words
+
+
+def ignore() -> None:
+    """From here on signals do nothing: what is left takes seconds and has to be done."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
 
 
 def end_if_stopped() -> None:
@@ -62,7 +76,9 @@ def _terminate(number: int, _: object) -> None:
 
 
 def say_stopped(number: int) -> None:
-    published = "files were being put in place, dvc repro ends that" if _publishing else "nothing was published"
+    published = _instead or (
+        "files were being put in place, dvc repro ends that" if _publishing else "nothing was published"
+    )
     # Past Python's buffers: the signal may have come in the middle of a print, which can't be entered twice.
     with suppress(OSError):  # a terminal that is gone, as SIGHUP says
         os.write(2, f"{beside_bar(f'stopped by {signal.Signals(number).name}; {published}')}\n".encode())

@@ -92,7 +92,10 @@ class Range(NamedTuple):
 
 
 class Ranges(NamedTuple):
+    """A small chart, whole on a phone: the names stand above the lines."""
+
     height: int
+    width: int
     left: int
     ranges: list[Range]
     ticks: list[Label]
@@ -100,18 +103,18 @@ class Ranges(NamedTuple):
 
 def ranges(rows: Sequence[tuple[str, tuple[int, int, int], float, int]]) -> Ranges:
     """A line for each name, quartiles, mean and number of scores. The axis begins with 0, or the lowest below it."""
-    left, row = 150, 34
+    width, left, row = 340, 14, 52
     scale = axis(max((quartiles[2] for _, quartiles, _, _ in rows), default=0))
     low = min([0, *(quartiles[0] for _, quartiles, _, _ in rows)])
 
     def x(value: float) -> float:
-        return fixed(left + (WIDTH - left - 40) * (value - low) / ((scale[-1] - low) or 1))
+        return fixed(left + (width - 2 * left) * (value - low) / ((scale[-1] - low) or 1))
 
     found = []
     for place, (name, (first, middle, third), mean, number) in enumerate(rows):
         words = f"{name}: mean {mean:.1f}, median {middle}, middle half {first} to {third}, {number:,} scores"
-        found.append(Range(name, row * place + row / 2, x(first), x(middle), x(third), x(mean), words))
-    return Ranges(row * len(rows) + 24, left, found, [Label(x(value), f"{value:,}") for value in scale])
+        found.append(Range(name, fixed(row * place + row * 0.65), x(first), x(middle), x(third), x(mean), words))
+    return Ranges(row * len(rows) + 24, width, left, found, [Label(x(value), f"{value:,}") for value in scale])
 
 
 class Cell(NamedTuple):

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pipeline.core.progress import printable
 from pipeline.page.render import Part
 
 
@@ -38,5 +39,7 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Each row begins with its table. The first line is there without rows, too."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([("table", *columns), *rows])
+    # A label may hold what a terminal would obey.
+    plain = ([printable(one) if isinstance(one, str) else one for one in row] for row in rows)
+    writer.writerows([("table", *columns), *plain])
     return text.getvalue()

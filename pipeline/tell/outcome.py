@@ -10,24 +10,24 @@ from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.reports import read_report
-from pipeline.tell.runs import BAD, GOOD, Run, stages_since
+from pipeline.tell.runs import BAD, GOOD, Run, stages
 
 
 def of(paths: Paths, run: Run, code: int, reason: str = "", next_step: str = "") -> Run:
     """The run's end. Where a stage failed, its own exit code and words take the place of DVC's."""
-    stages = stages_since(paths, run.start)
-    failed = next((stage for stage in stages if stage.exit_code), None)
+    found = stages(paths)
+    failed = next((stage for stage in found if stage.exit_code), None)
     if code and failed is not None:
         code, reason = failed.exit_code, f"{failed.stage}: {said(failed.error, failed.words)}"
         next_step = f"{failed.next_step}; then make {run.what}"
-    reported = {stage.stage for stage in stages if stage.exit_code in (0, 8)}
+    reported = {stage.stage for stage in found if stage.exit_code in (0, 8)}
     return run._replace(
         end=datetime.now(UTC),
         result=BAD if code else GOOD,
         exit_code=code,
         reason=reason or (f"it ended with {code}" if code else ""),
         next_step=next_step or (f"make {run.what}, when it is mended" if code else ""),
-        stages=stages,
+        stages=found,
         # Of a run that failed before, the reports are of an earlier one.
         **(snapshot(paths) if not code or "report" in reported else {}),
     )

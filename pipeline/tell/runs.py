@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.core.paths import STAGES, Paths
+from pipeline.core.process import RUN
 
 # What people and monitors read of a run.
 GOOD, BAD, KILLED, RUNNING = "OK", "FAILED", "killed", "running"
@@ -64,6 +65,7 @@ class Run(NamedTuple):
 def begin(paths: Paths, what: str, commit: str | None) -> Run:
     """Note that a run starts."""
     run = Run(what, _now(), os.getpid(), commit, result=RUNNING)
+    os.environ[RUN] = f"{_text(run.start)} {run.pid}"
     _append(paths.runs, {"event": "start", "what": what, "start": _text(run.start), "pid": run.pid, "commit": commit})
     return run
 
@@ -75,14 +77,14 @@ def finish(paths: Paths, run: Run) -> None:
     _append(paths.runs, entry)
 
 
-def stages_since(paths: Paths, start: datetime) -> tuple[Stage, ...]:
-    """The stages that ran since `start`, and what ran before them, as they noted themselves."""
+def stages(paths: Paths) -> tuple[Stage, ...]:
+    """The stages of this run that ran, and what ran before them, as they noted themselves."""
     found = []
     for stage in (*BEFORE, *STAGES):
-        note = paths.note(stage)
         with suppress(OSError, ValueError, KeyError, TypeError):
-            if note.stat().st_mtime >= start.timestamp():
-                found.append(Stage(stage, **json.loads(note.read_text(encoding="utf-8"))))
+            note = json.loads(paths.note(stage).read_text(encoding="utf-8"))
+            if note.pop("run") == os.environ[RUN]:
+                found.append(Stage(stage, **note))
     return tuple(found)
 
 
@@ -131,10 +133,11 @@ def _entries(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _append(file: Path, entry: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # a full disk, or one that nobody may write to, ends no run
+        file.parent.mkdir(parents=True, exist_ok=True)
     # In one write, so that two runs don't mix; on a line of its own, also after one that was cut off.
     text = json.dumps(entry, ensure_ascii=False, sort_keys=True) + "\n"
-    with suppress(OSError), open(file, "ab+") as opened:  # a full disk ends no run
+    with suppress(OSError), open(file, "ab+") as opened:
         if opened.tell() and not _ends_line(opened):
             text = "\n" + text
         opened.write(text.encode())

@@ -19,6 +19,7 @@ HINTS = (
     "To enable auto staging",
     "dvc config core.autostage",
     "Use `dvc push`",
+    "Having any troubles? Hit us up",
     "Stage '",
 )
 
@@ -93,7 +94,8 @@ def step(name: str, command: list[str], clock: Clock, keep: Callable[[str], str 
     if late:
         raise clock.over()
     if code:
-        raise Failed(name, code, next((line for line in lines if "error:" in line), ""))
+        said = next((line for line in lines if "error" in line.lower()), "")
+        raise Failed(name, code, f"{name}: {said}" if said.startswith("ERROR") else said)
     say(name, "done", begin)
 
 

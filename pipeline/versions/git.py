@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,10 @@ SNAPSHOT = "Snapshot"
 
 # What a night commits, and nothing else that somebody has staged.
 OWN = ("watermark.yaml", "dvc.lock", "data/reports")
+
+
+# Characters of what Git says.
+LONGEST = 600
 
 
 class GitError(PipelineError):
@@ -53,13 +58,15 @@ def git(*arguments: str, timeout: float | None = None, at: Path | None = None) -
             raise _refused(arguments[0], f"no end within {timeout:.0f} s") from None
         raise
     if process.returncode:
-        raise _refused(arguments[0], " ".join(said.split())[:300])
+        raise _refused(arguments[0], said)
     return printed
 
 
 def _refused(command: str, said: str) -> GitError:
+    # The last words are those of Git, after what hooks print.
+    words = " ".join(said.split())
     return GitError(
-        f"git {command}: {said}",
+        f"git {command}: {'... ' + words[-LONGEST:] if len(words) > LONGEST else words}",
         where=str(Path.cwd()),
         expected="a Git repository with the project's history",
         next_step="git status",
@@ -90,9 +97,10 @@ class Upstream(NamedTuple):
 
 def upstream() -> Upstream:
     """Raises GitError that says what a night needs: a branch, its upstream, and a name for commits."""
-    branch = git("rev-parse", "--abbrev-ref", "HEAD").strip()
-    if branch == "HEAD":
-        raise _unfit("no branch is checked out (detached HEAD)", "git switch main")
+    try:
+        branch = git("symbolic-ref", "--quiet", "HEAD").strip().removeprefix("refs/heads/")
+    except GitError:
+        raise _unfit("no branch is checked out (detached HEAD)", "git switch main") from None
     try:
         git("var", "GIT_COMMITTER_IDENT")
     except GitError:
@@ -186,9 +194,19 @@ def files_in(place: Path) -> list[Path]:
 
 def _is_ours(commit: str) -> bool:
     """Whether a night made this commit: by its subject, and because it has nothing but the night's own paths."""
-    subject, _, files = git("show", "--format=%s", "--name-only", "--relative", commit).partition("\n")
-    named = re.fullmatch(rf"{SNAPSHOT} \d{{4}}-\d\d-\d\d: .*", subject)
-    return bool(named) and all(file.startswith(OWN) for file in files.split("\n") if file)
+    named = re.fullmatch(rf"{SNAPSHOT} \d{{4}}-\d\d-\d\d: .*", git("log", "-1", "--format=%s", commit).strip())
+    files = _names(git("diff-tree", "--no-commit-id", "--root", "-r", "--name-only", "-z", commit))
+    own = tuple(_prefix() + path for path in OWN)
+    return bool(named) and bool(files) and all(file.startswith(own) for file in files)
+
+
+def _names(listed: str) -> list[str]:
+    return [name for name in listed.split("\0") if name]
+
+
+def _prefix() -> str:
+    """The project's folder in a larger repository, with a slash; else nothing."""
+    return git("rev-parse", "--show-prefix").strip()
 
 
 def commit(subject: str, timeout: float) -> bool:
@@ -196,9 +214,32 @@ def commit(subject: str, timeout: float) -> bool:
     there = [path for path in OWN if Path(path).exists()]
     if not changed(*there):
         return False
+    for path in there:
+        if Path(path).is_symlink():
+            raise _unfit(f"{path} is a link, and not what a night commits", f"rm {path} && git checkout -- {path}")
     git("add", "--", *there)
+    meant = git("ls-files", "--stage", "--", *there)
+    before = git("rev-parse", "HEAD").strip()
     git("commit", "--quiet", "-m", subject, "--", *there, timeout=timeout)
+    _check_commit(before, meant, there)
     return True
+
+
+def _check_commit(before: str, meant: str, paths: Sequence[str]) -> None:
+    """Take the last commit back where it is not what was meant: a hook may alter files, or add some."""
+    own = tuple(_prefix() + path for path in paths)
+    names = _names(git("diff", "--name-only", "-z", before, "HEAD"))
+    others = [name for name in names if not name.startswith(own)]
+    if git("ls-files", "--stage", "--", *paths) == meant and not changed(*paths) and not others:
+        return
+    git("reset", "--quiet", "--soft", before)
+    git("reset", "--quiet", "--", *paths)
+    raise GitError(
+        f"a hook altered what was committed{': ' + ', '.join(others) if others else ''}",
+        where=git("rev-parse", "--git-path", "hooks").strip(),
+        expected="hooks that leave watermark.yaml, dvc.lock and data/reports as they are",
+        next_step="let the hook leave these out, then make night",
+    )
 
 
 def restore(*paths: str) -> None:
