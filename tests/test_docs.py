@@ -203,7 +203,7 @@ def test_querying_on_the_command_line(clone: Clone) -> None:
     (block,) = blocks("querying", language="sh")
     said = run_shell(with_venv(clone), block, {})
     assert "12 rows shown" in said
-    assert len((clone.path.parent / "events.csv").read_text(encoding="utf-8").splitlines()) > 46_539
+    assert len((clone.path.parent / "events.csv").read_text(encoding="utf-8").splitlines()) > 52_379
     (clone.path.parent / "events.csv").unlink()
 
 

@@ -182,7 +182,7 @@ def test_a_database_of_another_version_is_refused(clone: Clone) -> None:
     clone.run("dvc", "checkout")
     clone.run("python", "-m", "commands.summary")
     counted = clone.run("python", "-m", "commands.query", "--csv", "SELECT count(*) FROM behavioral_events")
-    assert counted.stdout.split()[1] == "46539"
+    assert counted.stdout.split()[1] == "52379"
 
 
 SWAP = [

@@ -5,9 +5,16 @@ sessions that now and then run past midnight. Weekdays are busier than weekends,
 late. Bodies differ by event type and hold what breaks careless code: German, Japanese, emoji, quotes, backslashes,
 newlines, JSON null. Columns are NULL where an app would leave them so.
 
-The known effect: every fifth user (12) is in an ABAB experiment, four phases of 21 days, the last one ending with the
-sample. The expected sessionPerformanceScore is the user's own baseline, plus EFFECT during an intervention and
-nothing else: no trend, no carry-over, no difference between event types or days. An analysis has to find EFFECT again.
+The known effects. The expected sessionPerformanceScore of an event is its user's own baseline, plus what follows and
+nothing else: no trend, no carry-over, no difference between event types.
+- ABAB: every fifth user (12) is in an experiment over the last EXPERIMENT_DAYS days. The three days on which the phase
+  changes are drawn from the user's randomizationSeed, all that leave each phase MIN_PHASE_DAYS being as likely as each
+  other; SESSION_STARTED holds them. An intervention adds EFFECT.
+- ITS: of the others, half have ROLLOUT "first": from ITS_START on they get ITS_LEVEL, and ITS_SLOPE more each day after
+  it. Those of ROLLOUT "second" get nothing: they are the control.
+- Every day has a shock that all users share, AR(1) with phi 0.3.
+
+Events hold the number of their user's session. Two sessions of a user may be open at once.
 
 Chance comes from random.Random(seed).random() alone, the one method whose sequence Python promises to keep ("Notes on
 Reproducibility" in its documentation), and is made a whole number at once. Not even sum() of floats would do: Python
@@ -33,16 +40,26 @@ SEED = 20251028
 LATE = (7, 22, 37, 52)  # who joins late; nobody of the experiment
 
 PHASES = ("baseline_1", "intervention_A_1", "baseline_2", "intervention_A_2")
-PHASE_DAYS = 21
-EXPERIMENT_START = DAYS - len(PHASES) * PHASE_DAYS  # as a day of the sample, counted from 0
+MIN_PHASE_DAYS = 14
+EXPERIMENT_DAYS = 84
+EXPERIMENT_START = DAYS - EXPERIMENT_DAYS  # as a day of the sample, counted from 0
 
 # In percent of score. The noise is the sum of NOISE_TERMS whole numbers from -NOISE to NOISE: its mean is 0, its
-# standard deviation sqrt(4 * (15 * 15 - 1) / 12) = 8.6. The extremes are 44 - 28 = 16 and 56 + 8 + 28 = 92, so that
-# nothing is ever clipped to 0..100 and clipping can't shrink the effect.
+# standard deviation sqrt(4 * (15 * 15 - 1) / 12) = 8.6. A day's shock is at most 4 * 0.8 / (1 - 0.3) = 4.6. The
+# extremes are 44 - 28 - 5 = 11 and 56 + 8 + 28 + 5 = 97, so that nothing is ever clipped to 0..100 and clipping can't
+# shrink an effect.
 EFFECT = 8
 BASELINES = range(44, 57)
 NOISE = 7
 NOISE_TERMS = 4
+
+ITS_START = date(2025, 9, 28)
+# In thousandths of a percent, so that whole numbers will do; a score is rounded at random, which keeps its mean.
+POINT = 1000
+ITS_LEVEL = 4 * POINT
+ITS_SLOPE = POINT // 10
+SHOCK = 800  # each of four terms is at most that, so a day's innovation has a standard deviation of 0.92
+BURN_IN = 30  # days of shocks before the first
 
 SECOND = 1000  # times are in milliseconds since the start of the sample
 HOUR = 3600 * SECOND
@@ -114,7 +131,7 @@ TEXTS = {
 TAGS = ("biology", "chemistry", "exam", "week 3", "Prüfung", "復習", "🔥", "hard", "statistics", 'the "basics"')
 WAKING_HOURS = (7, 8, 8, 9, 10, 12, 13, 15, 16, 17, 18, 18, 19, 19, 20, 20, 21, 21, 22, 23)
 HOURS_TO_UTC = {"de": -1, "en": 5, "ja": -9}
-WEEKDAY_PERCENT = (70, 125, 120, 115, 110, 85, 55)  # from Sunday, as JavaScript's getUTCDay() counts
+WEEKDAY_PERCENT = (75, 125, 120, 115, 110, 85, 65)  # from Sunday, as JavaScript's getUTCDay() counts
 
 _DATES = [UNTIL - timedelta(days=DAYS - day) for day in range(DAYS)]
 _ISO_DATES = [day.isoformat() for day in _DATES]
@@ -127,21 +144,31 @@ class User(NamedTuple):
     baseline: int
     seed: int | None  # None: not in the experiment
     percent: int  # how likely each of the three sessions is that a day has room for
+    changes: tuple[int, int, int] | None  # the days of the experiment, from 0, on which its phase changes
+    rollout: str | None  # "first" has the ITS effect; None in the experiment
     joined: int  # the first day
     language: str
     wearable: bool
 
 
-def _hex(kind: str, number: int) -> str:
-    return sha256(f"{SEED}/{kind}/{number}".encode()).hexdigest()
+class Visit(NamedTuple):
+    """A session to come."""
+
+    number: int  # of the user's sessions, from 1
+    start: int
+    context: str | None  # the id of the day's context_metadata
 
 
-def _cuid(kind: str, number: int) -> str:
-    return "c" + _hex(kind, number)[:24]
+def _hex(seed: int, kind: str, number: int) -> str:
+    return sha256(f"{seed}/{kind}/{number}".encode()).hexdigest()
 
 
-def _chance(stream: str) -> Random:
-    return Random(int(_hex(stream, 0), 16))
+def _cuid(seed: int, kind: str, number: int) -> str:
+    return "c" + _hex(seed, kind, number)[:24]
+
+
+def _chance(seed: int, stream: str) -> Random:
+    return Random(int(_hex(seed, stream, 0), 16))
 
 
 def _below(rng: Random, limit: int) -> int:
@@ -158,34 +185,61 @@ def _timestamp(at: int) -> str:
     return f"{_ISO_DATES[day]} {seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
 
 
-def _users() -> list[User]:
-    rng = _chance("users")
+def admissible(days: int, shortest: int) -> list[tuple[int, int, int]]:
+    """All ways to change the phase three times in `days` days, with at least `shortest` days in each phase."""
     return [
-        User(
-            id=_cuid("user", number),
-            baseline=_pick(rng, BASELINES),
-            seed=int(_hex("randomization", number)[:7], 16) if number % 5 == 0 else None,
-            percent=8 + _below(rng, 30),
-            joined=20 + number if number in LATE else 0,
-            language=_pick(rng, ("de", "en", "en", "ja")),
-            wearable=number % 3 == 0,
-        )
-        for number in range(USERS)
+        (first, second, third)
+        for first in range(shortest, days - 3 * shortest + 1)
+        for second in range(first + shortest, days - 2 * shortest + 1)
+        for third in range(second + shortest, days - shortest + 1)
     ]
 
 
-def _check_in(number: int, day: int) -> str | None:
+def _users(seed: int) -> list[User]:
+    rng = _chance(seed, "users")
+    ways = admissible(EXPERIMENT_DAYS, MIN_PHASE_DAYS)
+    users = []
+    for number in range(USERS):
+        in_experiment = number % 5 == 0
+        own = int(_hex(seed, "randomization", number)[:7], 16) if in_experiment else None
+        users.append(
+            User(
+                id=_cuid(seed, "user", number),
+                baseline=_pick(rng, BASELINES),
+                seed=own,
+                # Who is in the experiment is active enough for five sessions a phase.
+                percent=(25 if in_experiment else 8) + _below(rng, 15 if in_experiment else 30),
+                changes=None if own is None else _pick(Random(own), ways),
+                rollout=None if in_experiment else "first" if number % 5 in (1, 3) else "second",
+                joined=20 + number if number in LATE else 0,
+                language=_pick(rng, ("de", "en", "en", "ja")),
+                wearable=number % 3 == 0,
+            )
+        )
+    return users
+
+
+def _shocks(seed: int) -> list[int]:
+    """What each day adds to all scores, in thousandths."""
+    rng = _chance(seed, "shocks")
+    shocks = [0]
+    for _ in range(BURN_IN + DAYS):
+        shocks.append(shocks[-1] * 3 // 10 + sum(_below(rng, 2 * SHOCK + 1) - SHOCK for _ in range(4)))
+    return shocks[-DAYS:]
+
+
+def _check_in(seed: int, number: int, day: int) -> str | None:
     """Return the id of the user's context_metadata that day, if any. Arithmetic, so that both tables agree on it."""
-    return _cuid("context", number * DAYS + day) if (day * 7 + number * 3) % 5 in (0, 1) else None
+    return _cuid(seed, "context", number * DAYS + day) if (day * 7 + number * 3) % 5 in (0, 1) else None
 
 
-def context_metadata_rows() -> Iterator[Row]:
+def context_metadata_rows(seed: int = SEED) -> Iterator[Row]:
     """Yield the rows of context_metadata in the column order of the migration, oldest day first."""
-    rng = _chance("context_metadata")
-    users = _users()
+    rng = _chance(seed, "context_metadata")
+    users = _users(seed)
     for day in range(DAYS):
         for number, user in enumerate(users):
-            check_in = _check_in(number, day)
+            check_in = _check_in(seed, number, day)
             if check_in is None or day < user.joined:
                 continue
             yield (
@@ -207,28 +261,35 @@ def context_metadata_rows() -> Iterator[Row]:
             )
 
 
-def event_rows() -> Iterator[Row]:
-    """Yield the rows of behavioral_events in the column order of the migration, by day, user and session."""
-    rng = _chance("behavioral_events")
-    users = _users()
+def event_rows(seed: int = SEED) -> Iterator[Row]:
+    """Yield the rows of behavioral_events in the column order of the migration, by day, user and session.
+
+    Another seed gives other rows with the same effects.
+    """
+    rng = _chance(seed, "behavioral_events")
+    users, shocks = _users(seed), _shocks(seed)
+    sessions = [0] * USERS
     count = 0
     for day in range(DAYS):
         for number, user in enumerate(users):
+            starts = []
             for _ in range(3 if day >= user.joined else 0):
-                if _below(rng, 100 * 100) >= user.percent * WEEKDAY_PERCENT[_WEEKDAYS[day]]:
-                    continue
-                hour = (_pick(rng, WAKING_HOURS) + HOURS_TO_UTC[user.language]) % 24
-                context = _check_in(number, day) if hour > 0 else None  # the check-in is made in the first hour
-                for row in _session(rng, user, day * DAY + hour * HOUR + _below(rng, HOUR), context):
-                    yield (_cuid("event", count), *row)
+                if _below(rng, 100 * 100) < user.percent * WEEKDAY_PERCENT[_WEEKDAYS[day]]:
+                    hour = (_pick(rng, WAKING_HOURS) + HOURS_TO_UTC[user.language]) % 24
+                    starts.append(hour * HOUR + _below(rng, HOUR))
+            for start in sorted(starts):
+                sessions[number] += 1
+                context = _check_in(seed, number, day) if start >= HOUR else None  # made in the first hour
+                for row in _session(rng, user, Visit(sessions[number], day * DAY + start, context), shocks):
+                    yield (_cuid(seed, "event", count), *row)
                     count += 1
 
 
-def _session(rng: Random, user: User, start: int, context: str | None) -> Iterator[Row]:
+def _session(rng: Random, user: User, visit: Visit, shocks: Sequence[int]) -> Iterator[Row]:
     """Yield the events of one session, without their ids."""
     engagement = _pick(rng, (None, "LOW", "MEDIUM", "MEDIUM", "HIGH", "HIGH"))
     old_app = _below(rng, 33) == 0  # it did not send the clock's columns
-    at = start
+    at = visit.start
     steps = [_pick(rng, STEPS) for _ in range(4 + _below(rng, 8))]
     for step in [("SESSION_STARTED",), *steps, ("SESSION_ENDED",)]:
         title = _pick(rng, TITLES[user.language])
@@ -244,13 +305,12 @@ def _session(rng: Random, user: User, start: int, context: str | None) -> Iterat
             day, time = divmod(at, DAY)
             body = _body(rng, event_type, user, title, tags)
             body["action"] = kind.action
+            body["session"] = visit.number
             if kind.seconds:
                 body["duration_ms"] = duration
             if event_type == "SESSION_ENDED":
-                body["duration_ms"] = at - start
-            phase = None
-            if user.seed is not None and day >= EXPERIMENT_START:
-                phase = PHASES[(day - EXPERIMENT_START) // PHASE_DAYS]
+                body["duration_ms"] = at - visit.start
+            phase = _phase(user, day)
             yield (
                 user.id,
                 event_type,
@@ -261,18 +321,26 @@ def _session(rng: Random, user: User, start: int, context: str | None) -> Iterat
                 None if old_app else _WEEKDAYS[day],
                 level if kind.content in GRADED_CONTENT else None,
                 engagement,
-                _score(rng, user, phase) if kind.scored else None,
+                _score(rng, user, phase, day, shocks[day]) if kind.scored else None,
                 None if old_app else time // HOUR,
                 phase,
                 user.seed if phase else None,
-                context,
+                visit.context,
             )
 
 
-def _score(rng: Random, user: User, phase: str | None) -> int:
+def _phase(user: User, day: int) -> str | None:
+    if user.changes is None or day < EXPERIMENT_START:
+        return None
+    return PHASES[sum(day - EXPERIMENT_START >= change for change in user.changes)]
+
+
+def _score(rng: Random, user: User, phase: str | None, day: int, shock: int) -> int:
     expected = user.baseline + (EFFECT if phase in ("intervention_A_1", "intervention_A_2") else 0)
     noise = sum(_below(rng, 2 * NOISE + 1) - NOISE for _ in range(NOISE_TERMS))
-    return max(0, min(100, expected + noise))
+    since = (_DATES[day] - ITS_START).days
+    rolled_out = ITS_LEVEL + since * ITS_SLOPE if user.rollout == "first" and since >= 0 else 0
+    return ((expected + noise) * POINT + shock + rolled_out + _below(rng, POINT)) // POINT
 
 
 def _quality(duration: int, kind: Kind) -> str:
@@ -304,6 +372,16 @@ def _body(rng: Random, event_type: str, user: User, title: str, tags: list[str])
         case "SESSION_STARTED":
             device = {"os": _pick(rng, ("android", "ios", "web")), "version": f"17.{_below(rng, 10)}"}
             body = {"device": device, "language": user.language}
+            if user.changes is not None:
+                changes = [_ISO_DATES[EXPERIMENT_START + change] for change in user.changes]
+                body["experiment"] = {
+                    "changes": changes,
+                    "days": EXPERIMENT_DAYS,
+                    "min_days": MIN_PHASE_DAYS,
+                    "start": _ISO_DATES[EXPERIMENT_START],
+                }
+            else:
+                body["rollout"] = user.rollout
         case "LECTURE_UPLOADED":
             file = {"bytes": 10_000 + _below(rng, 9_000_000), "name": f"C:\\lectures\\{title}.pdf"}
             body = {"file": file, "pages": 1 + _below(rng, 80), "tags": tags}
