@@ -1,4 +1,5 @@
-"""Put DuckDB on top: data/analytics.duckdb with a view over data/export for each table, or a table made of it.
+"""Put DuckDB on top: data/analytics.duckdb with a view over data/export for each table, or a table made of it, and the
+views for research of pipeline/views.
 
 Reads data/export and, to compare, what PostgreSQL counted, data/raw and data/quarantine. Publishes a database whose
 rows are, day by day, as many as PostgreSQL counted and the same as those of data/raw, by a checksum over all columns;
@@ -8,7 +9,7 @@ compared again, as long as a view reads the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,7 @@ from pipeline.files.layout import pattern, replacing, sha256, write_report
 from pipeline.files.manifest import File
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.files.verified import Verified
+from pipeline.views import views
 from schemas.table import Table
 from schemas.tables import TABLES
 
@@ -60,7 +62,7 @@ def load(paths: Paths, params: Params) -> None:
     manifest.check(paths.extract_report, paths.raw, raw)
     manifest.check(paths.quality_report, paths.export, exported)
     with replacing(paths.database) as new:
-        build(new, paths, strategy, keys)
+        build(new, paths, strategy, keys, raw)
         results = {}
         for table in TABLES:
             # Pseudonyms are not to be compared with the ids they stand for.
@@ -91,8 +93,12 @@ def load(paths: Paths, params: Params) -> None:
     print(f"load: {paths.database} ({strategy}), {said}{more}")
 
 
-def build(database: Path, paths: Paths, strategy: str, keys: Mapping[str, str]) -> None:
-    """Make the database file. A view names the files by the path given, relative to where it will be queried.
+def build(
+    database: Path, paths: Paths, strategy: str, keys: Mapping[str, str], raw: Mapping[str, Mapping[date, File]]
+) -> None:
+    """Make the database file, for the days of `raw`.
+
+    A view names the files by the path given, relative to where it will be queried.
 
     Raises PipelineError when DuckDB can't hold a file there, whatever its name.
     """
@@ -116,18 +122,27 @@ def build(database: Path, paths: Paths, strategy: str, keys: Mapping[str, str]) 
             select = f"SELECT {columns} FROM read_parquet({literal(pattern(folder))}, hive_partitioning = false)"
             if strategy == "view":
                 connection.execute(f"CREATE VIEW {name} AS {select}")
+                run_all(connection, views.commented(table))
                 continue
             connection.execute(f"CREATE TABLE {name} AS {select} LIMIT 0")
             # A few files at a time, each group in a transaction of its own: what is not yet committed stays small.
             for files in groups(sorted(folder.glob("*/*.parquet"))):
                 connection.execute(f"INSERT INTO {name} SELECT {columns} FROM {parquet(files)}")
             connection.execute(f"COMMENT ON TABLE {name} IS {literal(f'{manifest.PSEUDONYMS}: {keys[table.name]}')}")
+            run_all(connection, views.column_comments(table))
             for index, on in table.indexes:
                 connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
+        days = raw[views.OF]
+        run_all(connection, views.create(min(days), max(days)))
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
 
     with_memory(MEMORY_LIMIT, make, {"temp_directory": str(database.parent)})
+
+
+def run_all(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
 
 
 def groups(files: list[Path]) -> Iterator[list[Path]]:

@@ -1,0 +1,133 @@
+"""The views that load adds to analytics.duckdb: their SQL is in the files beside this one, their words are here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+from pipeline.files.sql import literal, quoted
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from schemas.table import Table
+
+OF = BEHAVIORAL_EVENTS.name  # what they read
+
+FOLDER = Path(__file__).parent
+
+
+class View(NamedTuple):
+    """What a view is of, and what each of its columns holds, in their order."""
+
+    name: str
+    description: str
+    columns: Mapping[str, str]
+
+    def sql(self, first: date, last: date) -> str:
+        """Its SELECT, for a window from `first` to `last`, both within it."""
+        text = (FOLDER / f"{self.name}.sql").read_text(encoding="utf-8")
+        return text.replace("{first}", str(first)).replace("{last}", str(last))
+
+
+# In the order in which they need each other.
+VIEWS = (
+    View(
+        "event_days",
+        "One row is one UTC day of the window, with events or without.",
+        {"event_date": "The day."},
+    ),
+    View(
+        "sessions",
+        "One row is one session of a user. Events with a number in eventData.session belong together by it, also where "
+        "two sessions are open at once. Of events without one, SESSION_STARTED, or half an hour without any event, "
+        "begins a session; where two are open at once, they are cut where the later one starts.",
+        {
+            "userId": "The user.",
+            "session_number": "1 for the user's first session in the window, by the time of its first event.",
+            "app_session": "The number in eventData.session; NULL where there is none.",
+            "started": "Its first event, UTC.",
+            "ended": "Its last event, UTC.",
+            "events": "Events.",
+            "scored_events": "Events with a sessionPerformanceScore.",
+            "mean_score": "Their mean sessionPerformanceScore, in percent.",
+            "phase": "The experiment phase of its first event; NULL outside an experiment.",
+            "phase_scored_events": "Scored events of that phase: a session may run into the next one.",
+            "phase_score": "Their mean sessionPerformanceScore, in percent.",
+        },
+    ),
+    View(
+        "abab_sessions",
+        "One row is one session of a user within an experiment.",
+        {
+            "userId": "The user.",
+            "session_number": "1 for the user's first session in the experiment.",
+            "phase": "The experiment phase in which it began.",
+            "number_in_phase": "1 for the user's first session in this phase.",
+            "event_date": "The UTC day on which it began.",
+            "scored_events": "Events of this phase with a sessionPerformanceScore.",
+            "score": "Their mean sessionPerformanceScore, in percent; NULL without any.",
+        },
+    ),
+    View(
+        "daily_activity",
+        "One row is one user on one UTC day, from the user's first event in the window to the window's last day.",
+        {
+            "userId": "The user.",
+            "event_date": "The UTC day.",
+            "events": "Events; 0 on a day without any.",
+            "sessions": "Sessions that began.",
+            "scored_events": "Events with a sessionPerformanceScore.",
+            "mean_score": "Their mean sessionPerformanceScore, in percent; NULL without any.",
+            "score_sum": "Their sum, so that days or users can be put together exactly.",
+            "active_minutes": "Minutes of the clock in which there was an event.",
+        },
+    ),
+    View(
+        "its_series",
+        "One row is one outcome on one UTC day of the window, of all users: the series of an interrupted time series.",
+        {
+            "outcome": "events, users or mean_score (the mean sessionPerformanceScore, in percent).",
+            "event_date": "The UTC day.",
+            "day_number": "0 for the window's first day.",
+            "value": "The outcome; mean_score is NULL on a day without scored events.",
+            "n": "Events that it is made of.",
+        },
+    ),
+    View(
+        "phase_summary",
+        "One row is one experiment phase, over all its users.",
+        {
+            "phase": "The experiment phase.",
+            "users": "Users with an event in it.",
+            "events": "Events.",
+            "scored_events": "Events with a sessionPerformanceScore.",
+            "mean_score": "Their mean sessionPerformanceScore, in percent.",
+            "sd_score": "Their standard deviation, by n - 1; NULL for fewer than two.",
+            "first_date": "The UTC day of the first event.",
+            "last_date": "The UTC day of the last event.",
+        },
+    ),
+)
+
+
+def create(first: date, last: date) -> Iterator[str]:
+    """The statements that make the views and say what they are."""
+    for view in VIEWS:
+        yield f"CREATE VIEW {quoted(view.name)} AS {view.sql(first, last)}"
+        yield f"COMMENT ON VIEW {quoted(view.name)} IS {literal(view.description)}"
+        yield from _of_columns(view.name, view.columns)
+
+
+def commented(table: Table) -> Iterator[str]:
+    """The statements that say what the view of a table and its columns are."""
+    yield f"COMMENT ON VIEW {quoted(table.name)} IS {literal(table.description)}"
+    yield from column_comments(table)
+
+
+def column_comments(table: Table) -> Iterator[str]:
+    yield from _of_columns(table.name, {column.name: column.description for column in table.columns})
+
+
+def _of_columns(name: str, columns: Mapping[str, str]) -> Iterator[str]:
+    for column, words in columns.items():
+        yield f"COMMENT ON COLUMN {quoted(name)}.{quoted(column)} IS {literal(words)}"
