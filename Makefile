@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night show history status queries summary remote check docs test test-long lint bench faults test-airflow test-mlflow clean
+.PHONY: help setup repro refresh night show history status analyses queries summary remote check docs test test-long lint bench simulate faults test-airflow test-mlflow clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,8 +30,12 @@ $(BIN)/.ready: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-$(BIN)/.ready-dev: $(BIN)/.ready requirements-dev.txt
+$(BIN)/.ready-dev: $(BIN)/.ready requirements-dev.txt requirements-analyses.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(BIN)/.ready-analyses: $(BIN)/.ready requirements-analyses.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-analyses.txt
 	@touch $@
 
 $(BIN)/.ready-readers: $(BIN)/.ready requirements-readers.txt
@@ -55,6 +59,9 @@ history: $(BIN)/.ready ## the last runs on this machine
 
 status: $(BIN)/.ready ## the last good night, and may this snapshot be used?
 	@$(RUN) python -m commands.status || true
+
+analyses: $(BIN)/.ready-analyses ## ITS, ABAB and Granger on the snapshot (analyses/dvc.yaml)
+	@$(RUN) dvc repro analyses/dvc.yaml
 
 queries: $(BIN)/.ready ## run the example queries of queries/
 	@$(RUN) python -m commands.query
@@ -90,6 +97,9 @@ lint: $(BIN)/.ready-dev ## check style, types and the packages
 
 bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
+
+simulate: $(BIN)/.ready-analyses ## do the intervals of analyses/ hold? (four minutes)
+	@$(RUN) python -m benchmarks.simulate
 
 faults: $(BIN)/.ready-dev ## break things on purpose, and count (KILLS, TIMES)
 	@$(RUN) python -m benchmarks.faults --kills $(KILLS) --times $(TIMES)

@@ -42,6 +42,7 @@ RUN_BY = {
     "parameters": "test_parameters",
     "nights": "test_pages",
     "performance": "test_performance",
+    "analyses": "test_pages",
     "quality": "test_pages",
     "querying": "test_querying",
     "versions": "test_versions",

@@ -14,8 +14,10 @@ import yaml
 from pipeline.core.paths import Paths
 from tests.helpers import ROOT, STAGES
 
-TOP = ("schemas", "pipeline", "stages", "commands")
+TOP = ("schemas", "pipeline", "stages", "commands", "analyses")
+ANALYSES = yaml.safe_load((ROOT / "analyses/dvc.yaml").read_text(encoding="utf-8"))["stages"]
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+EVERY_STAGE = (*STAGES, *ANALYSES)
 
 # What a room uses besides itself and schemas. Stages and commands use all of pipeline, and not each other.
 USES = {
@@ -28,6 +30,7 @@ USES = {
     "checks": {"core", "files"},
     "versions": {"core", "files"},
     "page": {"core", "files"},
+    "views": {"core", "files"},
     "tell": {"core"},
     "days": {"core", "files", "postgres", "checks", "source", "engine"},
 }
@@ -76,8 +79,9 @@ def room(name: str) -> str:
 def test_arrows_run_as_drawn(name: str) -> None:
     for target in IMPORTS[name]:
         mine, theirs = room(name), room(target)
-        if mine in ("stages", "commands"):
+        if mine in ("stages", "commands", "analyses"):
             assert theirs not in ("stages", "commands") or target == mine, f"{name} uses {target}"
+            assert theirs != "analyses" or mine == "analyses", f"{name} uses {target}"
         elif mine != theirs:
             assert theirs == "schemas" or theirs in USES.get(mine, set()), f"{name} uses {target}"
 
@@ -88,9 +92,9 @@ def test_there_are_no_circles() -> None:
     assert list(graphlib.TopologicalSorter(graph).static_order())
 
 
-def needed_by(stage: str) -> set[str]:
+def needed_by(stage: str, package: str = "stages") -> set[str]:
     """The files of all modules that a stage imports, itself included."""
-    found, todo = set(), {f"stages.{stage}"}
+    found, todo = set(), {f"{package}.{stage}"}
     while todo:
         name = todo.pop()
         found.add(name)
@@ -98,10 +102,10 @@ def needed_by(stage: str) -> set[str]:
     return {str(MODULES[name].relative_to(ROOT)) for name in found}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", EVERY_STAGE)
 def test_dvc_yaml_lists_what_a_stage_imports(stage: str) -> None:
-    needed = needed_by(stage) - {"stages/__init__.py"}
-    code = {dep for dep in PIPELINE[stage]["deps"] if dep.startswith(TOP)}
+    needed = needed_by(stage, "analyses" if stage in ANALYSES else "stages") - {"stages/__init__.py"}
+    code = {dep for dep in {**PIPELINE, **ANALYSES}[stage]["deps"] if dep.startswith(TOP)}
     assert code == {next((dep for dep in code if file.startswith(f"{dep}/")), file) for file in needed}
     for folder in code - {"schemas"}:
         there = {str(file.relative_to(ROOT)) for file in (ROOT / folder).rglob("*.py")}

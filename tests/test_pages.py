@@ -1,4 +1,4 @@
-"""The commands of docs/quality.md and docs/nights.md, as they are written."""
+"""The commands of docs/quality.md, docs/nights.md and docs/analyses.md, as they are written."""
 
 from __future__ import annotations
 
@@ -35,3 +35,13 @@ def test_nights(clone: Clone, s3: S3, bucket: str) -> None:
     assert "night OK: This snapshot can be used: 13 quality checks passed" in said
     assert "last good night: 20" in said
     assert "status: OK: This snapshot can be used" in said
+
+
+def test_analyses(clone: Clone) -> None:
+    first, explore = blocks("analyses", language="sh")
+    assert "Data and pipelines are up to date" in run_shell(with_venv(clone), first, {})
+    said = run_shell(clone, explore, {})
+    assert "its: mean_score changed by" in said
+    assert "Ran experiment(s)" in said
+    metrics = said[said.rindex("analyses/results/its/its.json") :]
+    assert metrics.split()[0] == "analyses/results/its/its.json"

@@ -1,0 +1,250 @@
+"""The stages of analyses/: what was planted in the sample is found; what nothing can be said of is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from analyses import abab, its
+from analyses.segmented import design
+from analyses.settings import Settings, load
+from analyses.snapshot import PARAMS, Snapshot
+from pipeline.core.errors import DataError, ParamsError
+from pipeline.sample import rows as sample
+from pipeline.views.views import create
+from schemas.behavioral_events import BEHAVIORAL_EVENTS, EXPERIMENT_PHASES
+from tests.helpers import ROOT, Clone
+
+pytestmark = pytest.mark.xdist_group("clones")
+
+RESULTS = "analyses/results"
+
+EXIT_CODES = (DataError.exit_code, ParamsError.exit_code)
+
+COLUMNS = BEHAVIORAL_EVENTS.names  # in the order of the app's table
+
+
+class InMemory(Snapshot):
+    """Rows of the sample's generator, in place of data/export."""
+
+    def __init__(self, rows: Sequence[tuple[object, ...]], first: date, last: date) -> None:
+        self.first, self.last = first, last
+        self.connection = duckdb.connect()
+        chosen = [*range(1, 5), COLUMNS.index("sessionPerformanceScore"), COLUMNS.index("experimentPhase")]
+        table = pa.table({COLUMNS[i]: [row[i] for row in rows] for i in chosen})
+        self.connection.register("rows", table)
+        self.connection.execute(
+            "CREATE TABLE behavioral_events AS SELECT * REPLACE (CAST(timestamp AS TIMESTAMP) AS timestamp, "
+            "CAST(eventData AS JSON) AS eventData) FROM rows"
+        )
+        self.connection.unregister("rows")
+        for statement in create(first, last):
+            self.connection.execute(statement)
+
+
+@contextmanager
+def of_seed(seed: int, days: int = 90) -> Iterator[InMemory]:
+    first, last = sample.UNTIL - timedelta(days=days), sample.UNTIL - timedelta(days=1)
+    rows = [row for row in sample.event_rows(seed) if str(row[4]) >= str(first)]
+    snapshot = InMemory(rows, first, last)
+    yield snapshot
+    snapshot.connection.close()
+
+
+@pytest.fixture(scope="module")
+def settings() -> Settings:
+    return load(ROOT / PARAMS)
+
+
+def held(seed: int, settings: Settings) -> tuple[list[bool], list[bool]]:
+    """Whether intervals hold what was planted: the mean ITS effect alone and against the control; each case's."""
+    with of_seed(seed) as snapshot:
+        start = (settings.its.start - snapshot.first).days
+        treated, control = (
+            its.read(snapshot, "mean_score", snapshot.users(key, condition))
+            for key, condition in (("its.treated", settings.its.treated), ("its.control", settings.its.control))
+        )
+        truth = 4 + 0.1 * (snapshot.last - settings.its.start).days / 2
+        series = [
+            low <= truth <= high
+            for one in (treated, its.minus(treated, control))
+            for _, low, high in [its.fit(one, start, settings.its, "").effects["exact"]["mean"]]
+        ]
+        cases = [abab.look(case, settings.abab) for case in abab.read(snapshot, EXPERIMENT_PHASES, settings.abab)]
+        effects = [one.effect.low <= sample.EFFECT <= one.effect.high for one in cases if one.effect is not None]
+    assert len(effects) == 12
+    return series, effects
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [pytest.param(range(1, 3), id="2 seeds"), pytest.param(range(1, 51), id="50 seeds", marks=pytest.mark.long)],
+)
+def test_what_was_planted_is_found_again(settings: Settings, seeds: range) -> None:
+    found = [held(seed, settings) for seed in seeds]
+    effects = [one for _, cases in found for one in cases]
+    assert sum(effects) / len(effects) >= 0.9
+    for which in (0, 1):
+        # 0.95 of 50 has a standard deviation of 0.031.
+        assert sum(series[which] for series, _ in found) >= 0.95 * len(found) - 3 * (0.0475 * len(found)) ** 0.5
+
+
+def test_nothing_is_clipped_and_days_of_change_leave_room() -> None:
+    rows = list(sample.event_rows())
+    scores = [int(str(row[10])) for row in rows if row[10] is not None]
+    assert min(scores) > 0
+    assert max(scores) < 100
+    plans = {json.loads(str(row[3]))["experiment"]["changes"][0] for row in rows if '"experiment"' in str(row[3])}
+    assert len(plans) > 5  # not all on the same day
+
+
+def test_the_committed_results_are_those_of_the_sample(clone: Clone) -> None:
+    """Made again, in another folder, they are the same bytes; they hold no user's id, and nothing that is no number."""
+    folder = clone.path / RESULTS
+    before = {file.relative_to(folder): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    for name in ("its", "abab", "granger"):
+        clone.run("python", "-m", f"analyses.{name}")
+    after = {file.relative_to(folder): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+    assert after.keys() == before.keys()
+    told = b"commit of dvc.lock"  # the clone's own commits
+    for path, content in after.items():
+        other = [
+            line for line in zip(content.split(b"\n"), before[path].split(b"\n"), strict=True) if len(set(line)) > 1
+        ]
+        assert all(told in mine or b'"is"' in mine for mine, _ in other), path
+    users = clone.run("python", "-m", "commands.query", "--csv", "SELECT DISTINCT userId FROM behavioral_events")
+    ids = users.stdout.split()[1:]
+    assert len(ids) == 60
+    for path, content in after.items():
+        assert not any(one.encode() in content for one in ids), path
+        assert b"NaN" not in content
+    for name in ("its", "abab", "granger"):
+        page = (folder / name / f"{name}.md").read_text()
+        assert "| data | sha256 " in page
+        json.loads((folder / name / f"{name}.json").read_text(), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        pytest.param(
+            "its",
+            ('start: "2025-09-28"', 'start: "2025-12-24"'),
+            "treated has 90 days before 2025-12-24 and 0 from",
+            id="a day after the window",
+        ),
+        pytest.param("its", ('start: "2025-09-28"', "start: tomorrow"), "its.start is 'tomorrow'", id="no day"),
+        pytest.param("its", ("= 'first'", "= 'nobody'"), "no user meets its.treated", id="nobody"),
+        pytest.param("its", ("'$.rollout' = 'first'", "'$.rollout' = "), "its.treated is no condition", id="no SQL"),
+        pytest.param(
+            "its", ("= 'second'", "= 'first'"), "meet both its.treated and its.control", id="the same users twice"
+        ),
+        pytest.param("its", ("level: 0.95", "level: 95"), "its.level is 95", id="a share in percent"),
+        pytest.param(
+            "its", ("weekdays: false", "weekday: false"), "its has other keys than are needed", id="another key"
+        ),
+        pytest.param(
+            "granger", ("second: mean_score", "second: events"), "both outcomes are events", id="an outcome twice"
+        ),
+        pytest.param(
+            "abab", ("improvement: increase", "improvement: more"), "abab.improvement is 'more'", id="no direction"
+        ),
+    ],
+)
+def test_what_nothing_can_be_said_of(reproduced: Clone, name: str, change: tuple[str, str], said: str) -> None:
+    file = reproduced.path / PARAMS
+    text = file.read_text()
+    assert change[0] in text
+    file.write_text(text.replace(*change))
+    try:
+        failed = reproduced.run("python", "-m", f"analyses.{name}", ok=False)
+    finally:
+        file.write_text(text)
+    assert failed.returncode in EXIT_CODES
+    assert said in failed.stderr
+    assert "next: " in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_few_points_give_no_interval_and_a_line_none_at_all(settings: Settings) -> None:
+    wanted = settings.its._replace(placebos=0)
+
+    def series(values: Sequence[float]) -> its.Series:
+        days = [float(day) for day in range(len(values))]
+        return its.Series(pa.array(days).to_numpy(), pa.array(values).to_numpy(), date(2025, 10, 1), len(values) - 1)
+
+    ten = its.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10]), 5, wanted, its.TREATED)
+    assert its.shown(ten.effects["exact"]["mean"], 10)["low"] is None
+    assert "no interval" in its.notices(ten)[0]
+    twenty = its.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10] * 2), 9, wanted, its.TREATED)
+    assert "fewer than 30" in its.notices(twenty)[0]
+    for values, why in (([5.0] * 20, "the same value"), ([float(n) for n in range(20)], "lies on a line")):
+        with pytest.raises(DataError, match=why):
+            its.fit(series(values), 9, wanted, its.TREATED)
+    with pytest.raises(DataError, match="2 days before"):
+        its.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10]), 2, wanted, its.TREATED)
+
+
+def session(number: int, phase: int, day: int, score: float) -> abab.Session:
+    return abab.Session(number, phase, date(2025, 9, 1) + timedelta(days=day), score)
+
+
+def a_case(cut: tuple[int, int, int], days: int = 20, shortest: int = 4, score: Any = None) -> abab.Case:
+    start = date(2025, 9, 1)
+    edges = (0, *cut)
+    sessions = tuple(
+        session(day + 1, sum(day >= edge for edge in edges) - 1, day, day % 3 if score is None else score)
+        for day in range(days)
+    )
+    changes = tuple(start + timedelta(days=one) for one in cut)
+    return abab.Case(1, sessions, abab.Plan(start, days, shortest, changes, False))
+
+
+def test_a_schedule_that_is_none_has_no_p(settings: Settings) -> None:
+    wanted = settings.abab
+    assert abab.look(a_case((5, 10, 15)), wanted).test is not None
+    unfit = abab.look(a_case((2, 10, 15)), wanted)
+    assert unfit.test is None
+    assert "none that leave each phase 4 days" in unfit.why_no_p
+    assert (
+        abab.look(a_case((5, 10, 15)), wanted._replace(randomised=False)).why_no_p
+        == "the days of change were not drawn"
+    )
+    assert abab.look(a_case((5, 10, 15), score=7.0), wanted).why_no_p == "all scores are the same"
+    part = a_case((5, 10, 15))
+    missing = part._replace(sessions=part.sessions[:12], plan=None)
+    found = abab.look(missing, wanted)
+    assert found.why_no_p == "phase B2 is missing"
+    assert found.standard == "does not meet"
+    assert (found.difference, found.effect) == (None, None)
+    assert abab.standard(a_case((5, 10, 15))) == "meets"
+    assert abab.standard(a_case((4, 8, 12))) == "meets with reservations"
+
+
+def test_a_plan_is_read_off_where_the_app_wrote_none(settings: Settings) -> None:
+    case = a_case((5, 10, 15))
+    made = abab.plan(case.sessions, None, settings.abab._replace(days=20, shortest=4))
+    assert made is not None
+    assert made.read_off
+    assert made.cut == (5, 10, 15)
+    for written in ("[]", '{"changes": 1}', '{"changes": ["x"], "start": "2025-09-01"}'):
+        assert abab.plan(case.sessions, written, settings.abab) == abab.plan(case.sessions, None, settings.abab)
+
+
+def test_settings_are_checked(tmp_path: Any) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("its: {}\n")
+    with pytest.raises(ParamsError, match="are not those that are needed"):
+        load(file)
+
+
+def test_effects_over_missing_days() -> None:
+    made = design(pa.array([0.0, 1, 2, 5, 6, 9]).to_numpy(), 5, 9)
+    assert made.contrasts()["cumulative"].tolist() == [0, 0, 5, 10]
