@@ -44,7 +44,7 @@ class Snapshot:
             self.connection.execute(f"CREATE VIEW {quoted(table.name)} AS SELECT {columns} FROM {read}")
         days = self.files[views.OF]
         self.first, self.last = min(days), max(days)
-        for statement in views.create(self.first, self.last):
+        for statement in views.create(views.days_between(self.first, self.last)):
             self.connection.execute(statement)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:

@@ -132,8 +132,10 @@ def build(
             run_all(connection, views.column_comments(table))
             for index, on in table.indexes:
                 connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
-        days = raw[views.OF]
-        run_all(connection, views.create(min(days), max(days)))
+        if days := raw.get(views.OF):
+            by_files = views.days_of_files(pattern(paths.export / views.OF))
+            window = by_files if strategy == "view" else views.days_between(min(days), max(days))
+            run_all(connection, views.create(window))
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
 

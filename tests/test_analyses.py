@@ -18,7 +18,7 @@ from analyses.settings import Settings, load
 from analyses.snapshot import PARAMS, Snapshot
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.sample import rows as sample
-from pipeline.views.views import create
+from pipeline.views.views import create, days_between
 from schemas.behavioral_events import BEHAVIORAL_EVENTS, EXPERIMENT_PHASES
 from tests.helpers import ROOT, Clone
 
@@ -45,7 +45,7 @@ class InMemory(Snapshot):
             "CAST(eventData AS JSON) AS eventData) FROM rows"
         )
         self.connection.unregister("rows")
-        for statement in create(first, last):
+        for statement in create(days_between(first, last)):
             self.connection.execute(statement)
 
 

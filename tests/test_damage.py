@@ -108,6 +108,7 @@ def test_kill_9_and_the_next_run_gives_the_same_bytes(db: Database, published: P
 
 
 @pytest.mark.xdist_group("clones")
+@pytest.mark.long
 def test_dvc_killed_with_its_stage_living_on(clone: Clone, db: Database) -> None:
     db.insert(*(event(timestamp=f"{UNTIL - timedelta(days=n % 30 + 1)} 10:00:00") for n in range(60)))
     clone.env["DATABASE_URL"] = db.url()

@@ -172,6 +172,7 @@ def cached(clone: Clone, user: str) -> list[Path]:
     return [Path(line) for line in found.stdout.splitlines()]
 
 
+@pytest.mark.long
 def test_erase_waits_for_nobody_and_works_beside_nobody(own: Clone, db: Database) -> None:
     with_user(own, db)
     shutil.rmtree(own.path / "data/raw")

@@ -42,7 +42,7 @@ def test_every_package_is_named() -> None:
     named = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
     folders = {
         str(file.parent.relative_to(ROOT)).replace("/", ".")
-        for top in ("commands", "pipeline", "schemas", "stages")
+        for top in ("analyses", "commands", "pipeline", "schemas", "stages")
         for file in (ROOT / top).rglob("*.py")
     }
     assert sorted(named) == sorted(folders)

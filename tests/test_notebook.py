@@ -19,6 +19,7 @@ def test_no_output_stands_in_git() -> None:
     assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells if "outputs" in cell)
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("clones")
 def test_it_runs(reproduced: Clone, tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)

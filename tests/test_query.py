@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.views.views import DAYS, VIEWS
 from tests.helpers import ROOT, Clone
 
 QUERIES = sorted((ROOT / "queries").glob("*.sql"))
@@ -119,7 +120,7 @@ def test_json_is_json(reproduced: Clone) -> None:
 
 def test_an_answer_lists_no_table_of_the_command_itself(reproduced: Clone) -> None:
     printed = reproduced.run("python", "-m", "commands.query", "--csv", "SHOW TABLES").stdout
-    assert printed.split() == ["name", "behavioral_events"]
+    assert printed.split() == ["name", *sorted(["behavioral_events", DAYS.name, *(view.name for view in VIEWS)])]
 
 
 def test_an_answer_replaces_what_its_file_held_and_nothing_else(reproduced: Clone, tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline.views.views import VIEWS, create
-from tests.helpers import Project
+from pipeline.views.views import DAYS, VIEWS, create, days_between
+from tests.helpers import UNTIL, Project
 
 FIRST, LAST = date(2025, 10, 1), date(2025, 10, 10)
 PHASES = ("baseline_1", "intervention_A_1", "baseline_2", "intervention_A_2")
@@ -84,7 +84,7 @@ def views(rows: list[Row]) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.executemany(
                 "INSERT INTO behavioral_events VALUES (?, ?, ?, ?, ?, ?)", [list(one.values()) for one in rows]
             )
-        for statement in create(FIRST, LAST):
+        for statement in create(days_between(FIRST, LAST)):
             connection.execute(statement)
         yield connection
 
@@ -220,9 +220,18 @@ def test_each_view_and_column_says_what_it_is(loaded: Project, strategy: str) ->
     with duckdb.connect(str(loaded.paths.database), read_only=True) as connection:
         columns = connection.execute("SELECT table_name, column_name, comment FROM duckdb_columns()").fetchall()
         named = connection.execute("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal").fetchall()
-        for view in VIEWS:
+        for view in (DAYS, *VIEWS):
             connection.execute(f"SELECT * FROM {view.name}").fetchall()
             assert [(name, words) for of, name, words in columns if of == view.name] == list(view.columns.items())
     assert {view.name: view.description for view in VIEWS}.items() <= dict(named).items()
     assert all(words for of, _, words in columns if of == "behavioral_events")
     assert all(words for _, words in named)
+
+
+def test_every_day_of_the_window_is_there_in_both_strategies(published: Project) -> None:
+    for strategy in ("view", "table"):
+        published.set(load__strategy=strategy)
+        published.load()
+        with duckdb.connect(str(published.paths.database), read_only=True) as connection:
+            days = connection.execute("SELECT event_date FROM event_days ORDER BY 1").fetchall()
+        assert [day for (day,) in days] == [UNTIL - timedelta(days=n) for n in range(5, 0, -1)]

@@ -23,19 +23,30 @@ class View(NamedTuple):
     description: str
     columns: Mapping[str, str]
 
-    def sql(self, first: date, last: date) -> str:
-        """Its SELECT, for a window from `first` to `last`, both within it."""
-        text = (FOLDER / f"{self.name}.sql").read_text(encoding="utf-8")
-        return text.replace("{first}", str(first)).replace("{last}", str(last))
+    @property
+    def sql(self) -> str:
+        """Its SELECT."""
+        return (FOLDER / f"{self.name}.sql").read_text(encoding="utf-8")
+
+
+# The days of the window. Each of the two is a SELECT of one column, event_date.
+DAYS = View("event_days", "One row is one UTC day of the window, with events or without.", {"event_date": "The day."})
+
+
+def days_between(first: date, last: date) -> str:
+    """For rows that can be moved away from their files."""
+    days = f"generate_series(TIMESTAMP '{first}', TIMESTAMP '{last}', INTERVAL 1 DAY)"
+    return f"SELECT CAST(day AS DATE) AS event_date FROM {days} AS days (day)"
+
+
+def days_of_files(pattern: str) -> str:
+    """By the files that a view reads: without a date in it, the database is the same bytes each night."""
+    day = r"CAST(regexp_extract(file, 'event_date=(\d{4}-\d\d-\d\d)', 1) AS DATE)"
+    return f"SELECT {day} AS event_date FROM glob({literal(pattern)})"
 
 
 # In the order in which they need each other.
 VIEWS = (
-    View(
-        "event_days",
-        "One row is one UTC day of the window, with events or without.",
-        {"event_date": "The day."},
-    ),
     View(
         "sessions",
         "One row is one session of a user. Events with a number in eventData.session belong together by it, also where "
@@ -110,10 +121,10 @@ VIEWS = (
 )
 
 
-def create(first: date, last: date) -> Iterator[str]:
-    """The statements that make the views and say what they are."""
-    for view in VIEWS:
-        yield f"CREATE VIEW {quoted(view.name)} AS {view.sql(first, last)}"
+def create(days: str) -> Iterator[str]:
+    """The statements that make the views and say what they are. `days` is the SELECT of event_days."""
+    for view in (DAYS, *VIEWS):
+        yield f"CREATE VIEW {quoted(view.name)} AS {days if view is DAYS else view.sql}"
         yield f"COMMENT ON VIEW {quoted(view.name)} IS {literal(view.description)}"
         yield from _of_columns(view.name, view.columns)
 
