@@ -41,6 +41,9 @@ def test_randomization_one_sided_by_the_same_statistics() -> None:
     case = randomization.Case(ONGHENA, np.ones(24), (6, 12, 18), 4)
     found = randomization.differences(case, randomization.all_cuts(24, 4))
     assert int((found >= -2 - 1e-9).sum()) == 161
+    assert int((found <= -2 + 1e-9).sum()) == 5
+    by_phase = randomization.differences(case._replace(phases=True), randomization.all_cuts(24, 4))
+    assert int((by_phase <= -2 + 1e-9).sum()) == 4
 
 
 # Parker, Vannest and Davis (2011), in the tests of the R package SingleCaseES.
