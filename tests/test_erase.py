@@ -224,6 +224,7 @@ def test_in_a_subfolder_of_a_repository_after_a_kill_of_extract(own: Clone, db: 
     inner.parent.rename(own.path.with_name("used"))
 
 
+@pytest.mark.long
 def test_tables_under_another_key_are_counted(own: Clone, db: Database) -> None:
     own.change(("pseudonymize: false", "pseudonymize: true"), ("strategy: view", "strategy: table"))
     own.run("dvc", "repro", PSEUDONYM_KEY="a" * 40)
@@ -233,6 +234,7 @@ def test_tables_under_another_key_are_counted(own: Clone, db: Database) -> None:
     assert f"but {files + 1} files with pseudonyms of other keys" in said
 
 
+@pytest.mark.long
 def test_an_unfinished_upload_is_aborted(own: Clone, s3: S3, bucket: str) -> None:
     with_remote(own, s3, bucket)
     own.run("dvc", "push")

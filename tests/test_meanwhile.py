@@ -165,6 +165,7 @@ def test_code_that_is_edited_meanwhile_ends_the_stage(clone: Clone) -> None:
     assert "pipeline/postgres/copy.py changed meanwhile" in failed.stderr
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("clones")
 def test_a_database_of_another_version_is_refused(clone: Clone) -> None:
     """git checkout brings dvc.lock and the reports; data/ follows with dvc checkout."""

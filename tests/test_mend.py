@@ -66,7 +66,7 @@ def link(clone: Clone, kind: str) -> None:
 @pytest.mark.parametrize(
     ("kind", "damage"),
     [
-        pytest.param("hardlink", flip, id="hardlink, by chmod +w"),
+        pytest.param("hardlink", flip, id="hardlink, by chmod +w", marks=pytest.mark.long),
         pytest.param("symlink", by_the_disk(flip), id="symlink, by the disk", marks=pytest.mark.long),
     ],
 )

@@ -37,6 +37,7 @@ def test_nights(clone: Clone, s3: S3, bucket: str) -> None:
     assert "status: OK: This snapshot can be used" in said
 
 
+@pytest.mark.long
 def test_analyses(clone: Clone) -> None:
     first, explore = blocks("analyses", language="sh")
     assert "Data and pipelines are up to date" in run_shell(with_venv(clone), first, {})

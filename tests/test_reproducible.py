@@ -57,6 +57,7 @@ def somebody_else() -> tuple[str, str] | None:
 SITE = str(Path(duckdb.__file__).resolve().parent.parent)
 
 
+@pytest.mark.long
 def test_another_machine_and_user_give_the_same_bytes(scratch: Path) -> None:
     """Zone, locale, hash seed, umask, PostgreSQL's settings, batch size, workers and (as root can have it) user."""
     other, home = new_clone(scratch, "elsewhere"), scratch / "another home"

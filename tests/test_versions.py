@@ -51,6 +51,7 @@ def test_a_night_pushes_its_day_and_an_old_snapshot_comes_back(own: Clone, db: D
     assert other.run("python", "-c", code).stdout.strip() == str(sum(n for _, n in old_answers))
 
 
+@pytest.mark.long
 def test_there_and_back_gives_the_new_data(own: Clone, db: Database) -> None:
     """90, 30 and 90 days with the database changed and refreshed in between: never the first from a cache."""
 
