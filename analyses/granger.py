@@ -15,7 +15,7 @@ from statsmodels.tsa.stattools import adfuller, grangercausalitytests, kpss
 
 from analyses import results
 from analyses.ar1 import Array
-from analyses.its import read
+from analyses.daily import read
 from analyses.settings import Granger, Settings
 from analyses.snapshot import RESULTS, Snapshot, analyse, too_little
 from pipeline.core.progress import count

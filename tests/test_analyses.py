@@ -12,7 +12,8 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from analyses import abab, its
+from analyses import cases, daily, fitted
+from analyses.its import shown
 from analyses.segmented import design
 from analyses.settings import Settings, load
 from analyses.snapshot import PARAMS, Snapshot
@@ -68,17 +69,17 @@ def held(seed: int, settings: Settings) -> tuple[list[bool], list[bool]]:
     with of_seed(seed) as snapshot:
         start = (settings.its.start - snapshot.first).days
         treated, control = (
-            its.read(snapshot, "mean_score", snapshot.users(key, condition))
+            daily.read(snapshot, "mean_score", snapshot.users(key, condition))
             for key, condition in (("its.treated", settings.its.treated), ("its.control", settings.its.control))
         )
         truth = 4 + 0.1 * (snapshot.last - settings.its.start).days / 2
         series = [
             low <= truth <= high
-            for one in (treated, its.minus(treated, control))
-            for _, low, high in [its.fit(one, start, settings.its, "").effects["exact"]["mean"]]
+            for one in (treated, daily.minus(treated, control))
+            for _, low, high in [fitted.fit(one, start, settings.its, "").effects["exact"]["mean"]]
         ]
-        cases = [abab.look(case, settings.abab) for case in abab.read(snapshot, EXPERIMENT_PHASES, settings.abab)]
-        effects = [one.effect.low <= sample.EFFECT <= one.effect.high for one in cases if one.effect is not None]
+        looked = [cases.look(case, settings.abab) for case in cases.read(snapshot, EXPERIMENT_PHASES, settings.abab)]
+        effects = [one.effect.low <= sample.EFFECT <= one.effect.high for one in looked if one.effect is not None]
     assert len(effects) == 12
     return series, effects
 
@@ -176,27 +177,27 @@ def test_what_nothing_can_be_said_of(reproduced: Clone, name: str, change: tuple
 def test_few_points_give_no_interval_and_a_line_none_at_all(settings: Settings) -> None:
     wanted = settings.its._replace(placebos=0)
 
-    def series(values: Sequence[float]) -> its.Series:
+    def series(values: Sequence[float]) -> daily.Series:
         days = [float(day) for day in range(len(values))]
-        return its.Series(pa.array(days).to_numpy(), pa.array(values).to_numpy(), date(2025, 10, 1), len(values) - 1)
+        return daily.Series(pa.array(days).to_numpy(), pa.array(values).to_numpy(), date(2025, 10, 1), len(values) - 1)
 
-    ten = its.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10]), 5, wanted, its.TREATED)
-    assert its.shown(ten.effects["exact"]["mean"], 10)["low"] is None
-    assert "no interval" in its.notices(ten)[0]
-    twenty = its.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10] * 2), 9, wanted, its.TREATED)
-    assert "fewer than 30" in its.notices(twenty)[0]
+    ten = fitted.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10]), 5, wanted, fitted.TREATED)
+    assert shown(ten.effects["exact"]["mean"], 10)["low"] is None
+    assert "no interval" in fitted.notices(ten)[0]
+    twenty = fitted.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10] * 2), 9, wanted, fitted.TREATED)
+    assert "fewer than 30" in fitted.notices(twenty)[0]
     for values, why in (([5.0] * 20, "the same value"), ([float(n) for n in range(20)], "lies on a line")):
         with pytest.raises(DataError, match=why):
-            its.fit(series(values), 9, wanted, its.TREATED)
+            fitted.fit(series(values), 9, wanted, fitted.TREATED)
     with pytest.raises(DataError, match="2 days before"):
-        its.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10]), 2, wanted, its.TREATED)
+        fitted.fit(series([1.0, 3, 2, 4, 3, 8, 7, 9, 8, 10]), 2, wanted, fitted.TREATED)
 
 
-def session(number: int, phase: int, day: int, score: float) -> abab.Session:
-    return abab.Session(number, phase, date(2025, 9, 1) + timedelta(days=day), score)
+def session(number: int, phase: int, day: int, score: float) -> cases.Session:
+    return cases.Session(number, phase, date(2025, 9, 1) + timedelta(days=day), score)
 
 
-def a_case(cut: tuple[int, int, int], days: int = 20, shortest: int = 4, score: Any = None) -> abab.Case:
+def a_case(cut: tuple[int, int, int], days: int = 20, shortest: int = 4, score: Any = None) -> cases.Case:
     start = date(2025, 9, 1)
     edges = (0, *cut)
     sessions = tuple(
@@ -204,38 +205,38 @@ def a_case(cut: tuple[int, int, int], days: int = 20, shortest: int = 4, score: 
         for day in range(days)
     )
     changes = tuple(start + timedelta(days=one) for one in cut)
-    return abab.Case(1, sessions, abab.Plan(start, days, shortest, changes, False))
+    return cases.Case(1, sessions, cases.Plan(start, days, shortest, changes, False))
 
 
 def test_a_schedule_that_is_none_has_no_p(settings: Settings) -> None:
     wanted = settings.abab
-    assert abab.look(a_case((5, 10, 15)), wanted).test is not None
-    unfit = abab.look(a_case((2, 10, 15)), wanted)
+    assert cases.look(a_case((5, 10, 15)), wanted).test is not None
+    unfit = cases.look(a_case((2, 10, 15)), wanted)
     assert unfit.test is None
     assert "none that leave each phase 4 days" in unfit.why_no_p
     assert (
-        abab.look(a_case((5, 10, 15)), wanted._replace(randomised=False)).why_no_p
+        cases.look(a_case((5, 10, 15)), wanted._replace(randomised=False)).why_no_p
         == "the days of change were not drawn"
     )
-    assert abab.look(a_case((5, 10, 15), score=7.0), wanted).why_no_p == "all scores are the same"
+    assert cases.look(a_case((5, 10, 15), score=7.0), wanted).why_no_p == "all scores are the same"
     part = a_case((5, 10, 15))
     missing = part._replace(sessions=part.sessions[:12], plan=None)
-    found = abab.look(missing, wanted)
+    found = cases.look(missing, wanted)
     assert found.why_no_p == "phase B2 is missing"
     assert found.standard == "does not meet"
     assert (found.difference, found.effect) == (None, None)
-    assert abab.standard(a_case((5, 10, 15))) == "meets"
-    assert abab.standard(a_case((4, 8, 12))) == "meets with reservations"
+    assert cases.standard(a_case((5, 10, 15))) == "meets"
+    assert cases.standard(a_case((4, 8, 12))) == "meets with reservations"
 
 
 def test_a_plan_is_read_off_where_the_app_wrote_none(settings: Settings) -> None:
     case = a_case((5, 10, 15))
-    made = abab.plan(case.sessions, None, settings.abab._replace(days=20, shortest=4))
+    made = cases.plan(case.sessions, None, settings.abab._replace(days=20, shortest=4))
     assert made is not None
     assert made.read_off
     assert made.cut == (5, 10, 15)
     for written in ("[]", '{"changes": 1}', '{"changes": ["x"], "start": "2025-09-01"}'):
-        assert abab.plan(case.sessions, written, settings.abab) == abab.plan(case.sessions, None, settings.abab)
+        assert cases.plan(case.sessions, written, settings.abab) == cases.plan(case.sessions, None, settings.abab)
 
 
 def test_settings_are_checked(tmp_path: Any) -> None:
