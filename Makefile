@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night show history status analyses queries summary remote check docs test test-long lint bench simulate faults test-airflow test-mlflow clean
+.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote check docs test test-long lint bench simulate simulate-causalpy faults test-airflow test-mlflow test-causalpy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -63,6 +63,14 @@ status: $(BIN)/.ready ## the last good night, and may this snapshot be used?
 analyses: $(BIN)/.ready-analyses ## ITS, ABAB and Granger on the snapshot (analyses/dvc.yaml)
 	@$(RUN) dvc repro analyses/dvc.yaml
 
+causalpy: .venv/causalpy/.ready ## ITS by CausalPy, too, as a DVC experiment (690 MB)
+	@PATH="$(CURDIR)/.venv/causalpy/bin:$$PATH" dvc exp run analyses/dvc.yaml:its -S analyses/params.yaml:its.method=causalpy
+
+.venv/causalpy/.ready: requirements-causalpy.txt requirements-analyses.txt requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv/causalpy
+	.venv/causalpy/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-causalpy.txt
+	@touch $@
+
 queries: $(BIN)/.ready ## run the example queries of queries/
 	@$(RUN) python -m commands.query
 
@@ -97,9 +105,13 @@ lint: $(BIN)/.ready-dev ## check style, types and the packages
 
 bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
+	@echo; $(RUN) python -m benchmarks.research --rows $(ROWS) --runs $(RUNS)
 
 simulate: $(BIN)/.ready-analyses ## do the intervals of analyses/ hold? (four minutes)
 	@$(RUN) python -m benchmarks.simulate
+
+simulate-causalpy: .venv/causalpy/.ready ## and those of CausalPy? (an hour and a half)
+	@PATH="$(CURDIR)/.venv/causalpy/bin:$$PATH" python -m benchmarks.simulate --causalpy
 
 faults: $(BIN)/.ready-dev ## break things on purpose, and count (KILLS, TIMES)
 	@$(RUN) python -m benchmarks.faults --kills $(KILLS) --times $(TIMES)
@@ -114,6 +126,9 @@ test-mlflow: $(BIN)/.ready ## a run told to a real MLflow (some minutes)
 	.venv/mlflow/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-mlflow-server.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-mlflow.txt
 	@$(RUN) python tests/mlflow_server.py .venv/mlflow/bin
+
+test-causalpy: .venv/causalpy/.ready ## its.method: causalpy with the real CausalPy (two minutes)
+	@PATH="$(CURDIR)/.venv/causalpy/bin:$$PATH" python -m tests.causalpy_here
 
 clean: ## remove what the pipeline made, but not its versions
 	rm -rf data/raw data/quarantine data/export data/report data/failed data/analytics.duckdb data/.notes data/.verified data/reports/validation_failures.csv

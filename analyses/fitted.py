@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from analyses.ar1 import Array, Hac, Interval, Posterior, Reml, Singular, autocorrelation, whiten
 from analyses.daily import Series
+from analyses.its_causalpy import Check
 from analyses.segmented import FEWEST, MANY, SIDE, Design, design, level_only
 from analyses.settings import Its
 from analyses.snapshot import too_little
@@ -19,7 +21,7 @@ TREATED, DIFFERENCE = "treated", "treated minus control"
 
 
 class Fitted(NamedTuple):
-    """What the three methods say of a design. Intervals are None for fewer than FEWEST points."""
+    """What each method says of a design. Intervals are None for fewer than FEWEST points."""
 
     design: Design
     values: Array
@@ -29,6 +31,7 @@ class Fitted(NamedTuple):
     reml: Reml
     phi: Interval
     residuals: list[float]  # autocorrelation of whitened residuals at lag 1 to LAGS
+    sampler: Sequence[Check] = ()  # of CausalPy, where it was asked
 
 
 def check(series: Series, start: int, what: str, coefficients: int) -> None:
@@ -88,7 +91,8 @@ def placebos(series: Series, start: int, wanted: Its) -> list[dict[str, Any]]:
             interval = Posterior(made.x, own.values, own.days).interval(made.contrasts()["mean"], wanted.level)
         except Singular:
             continue
-        found.append({"day": str(series.day(day)), "mean": interval, "holds_0": interval.low <= 0 <= interval.high})
+        holds_0 = interval.low <= 0 <= interval.high
+        found.append({"day": str(series.day(day)), "n": len(own.days), "mean": interval, "holds_0": holds_0})
     return found
 
 
@@ -128,4 +132,9 @@ def notices(fitted: Fitted) -> list[str]:
     missing = fitted.design.last + 1 - n
     if missing:
         found.append(f"{count(missing, 'day')} of the window without a value; the model spans them")
+    found += [
+        f"CausalPy's sampler did not arrive: {one.name} {one.value:.4g}, expected {one.expected}"
+        for one in fitted.sampler
+        if not one.passed
+    ]
     return found

@@ -9,6 +9,7 @@ from analyses import results
 from analyses.ar1 import Interval
 from analyses.daily import Series
 from analyses.fitted import Fitted
+from analyses.its_causalpy import BAYES, OLS
 from analyses.results import number, with_interval
 from analyses.segmented import FEWEST
 from analyses.settings import Its
@@ -22,47 +23,58 @@ EFFECTS = {
 }
 
 METHODS = {
-    "exact": "exact posterior over phi (the default)",
+    "exact": "exact posterior over phi",
     "reml": "REML, AR(1), Satterthwaite",
     "hac": "OLS, Newey-West (too short here; for comparison)",
+    BAYES: "CausalPy, Bayes (too short here)",
+    OLS: "CausalPy, OLS (far too short)",
 }
+
+# Whose answer comes first, by `its.method`.
+FIRST = {"exact": "exact", "causalpy": BAYES}
 
 
 def page(content: Mapping[str, Any], groups: Mapping[str, Fitted], series: Series, wanted: Its) -> str:
     percent = f"{wanted.level:.0%}"
     lines = [f"# Interrupted time series: {wanted.outcome} from {wanted.start}", ""]
     for entry, (name, one) in zip(content["groups"], groups.items(), strict=True):
-        main = one.effects["exact"]
-        n = len(one.values)
+        first, n = FIRST[wanted.method], len(one.values)
+        shown = {method: words for method, words in METHODS.items() if method in one.effects}
         lines += [
             f"## {name.capitalize()}",
             "",
             f"{count(n, 'day')}, {entry['post']} of them from {wanted.start} on, {count(content['users'], 'user')}. "
-            f"From then on {wanted.outcome} was {said(main['mean'], n)} other than without the intervention, on a mean "
-            f"day: {percent} interval in brackets, by the exact posterior.",
+            f"From then on {wanted.outcome} was {said(one.effects[first]['mean'], n)} other than without the "
+            f"intervention, on a mean day: {percent} interval in brackets, by {METHODS[first]}, n {n}.",
             "",
             results.table(
-                ["effect", *METHODS.values()],
+                ["effect", *shown.values()],
                 [
-                    [f"{effect}: {words}", *(said(one.effects[method][effect], n) for method in METHODS)]
+                    [f"{effect}: {words}", *(said(one.effects[method].get(effect), n) for method in shown)]
                     for effect, words in EFFECTS.items()
                 ],
             ),
             "",
             *relative_lines(one),
-            f"Autocorrelation phi {said(one.phi, n)}; REML's is {number(one.reml.phi)}.",
+            f"Autocorrelation phi {said(one.phi, n)} by the exact posterior, n {n}; REML's is {number(one.reml.phi)}.",
             "",
+            *sampler_lines(one),
             *(f"- {notice}." for notice in entry["notices"]),
             "",
         ]
     if (did := content["difference_in_differences"]) is not None:
         found = Interval(did["estimate"], did["low"], did["high"])
-        lines += [f"Difference in differences, by the level alone: {with_interval(found)}.", ""]
+        lines += [
+            f"Difference in differences, by the level alone: {with_interval(found)}, exact posterior, n {did['n']}.",
+            "",
+        ]
     lines += ["![the series](its.png)", "", *placebo_lines(content["placebos"], percent), *method(wanted, series)]
     return "\n".join([*lines, results.provenance(content["provenance"]), ""])
 
 
-def said(found: Interval, n: int) -> str:
+def said(found: Interval | None, n: int) -> str:
+    if found is None:
+        return "none"
     if n < FEWEST:
         return f"{number(found.estimate)} (no interval: {count(n, 'day')}, and fewer than {FEWEST} give none)"
     return with_interval(found)
@@ -75,7 +87,15 @@ def relative_lines(fitted: Fitted) -> list[str]:
         f"{effect} {'none, for it may be 0' if ratio is None else said(percents(ratio), len(fitted.values)) + ' %'}"
         for effect, ratio in fitted.relative.items()
     ]
-    return [f"Relative to the counterfactual: {'; '.join(parts)}.", ""]
+    by = f"by the exact posterior, n {len(fitted.values)}"
+    return [f"Relative to the counterfactual, {by}: {'; '.join(parts)}.", ""]
+
+
+def sampler_lines(fitted: Fitted) -> list[str]:
+    if not fitted.sampler:
+        return []
+    rows = [[one.name, f"{one.value:.4g}", one.expected, "yes" if one.passed else "NO"] for one in fitted.sampler]
+    return [results.table(["CausalPy's sampler", "is", "expected", "passed"], rows), ""]
 
 
 def percents(ratio: Interval) -> Interval:
@@ -92,7 +112,10 @@ def placebo_lines(found: list[dict[str, Any]], percent: str) -> list[str]:
         f"The same regression on the days before, as if something had happened then. {missed} of {len(found)} "
         f"{percent} intervals of the mean effect do not hold 0; by chance one in twenty would not.",
         "",
-        results.table(["day", "mean effect"], [[one["day"], with_interval(one["mean"])] for one in found]),
+        results.table(
+            ["day", "n", "mean effect, exact posterior"],
+            [[one["day"], str(one["n"]), with_interval(one["mean"])] for one in found],
+        ),
         "",
     ]
 
@@ -127,7 +150,11 @@ def drawn(rows: list[tuple[Any, ...]], wanted: Its) -> Any:
     axes.fill_between([row[0] for row in after], low, high, color=results.ORANGE, alpha=0.2, hatch="//", lw=0)
     axes.axvline(wanted.start, color="black", lw=1, ls=":")  # type: ignore[arg-type]
     axes.set_ylabel(wanted.outcome)
-    axes.set_title(f"{wanted.outcome}, interrupted on {wanted.start}; dashed: without, {wanted.level:.0%} interval")
+    axes.set_title(
+        f"{wanted.outcome}, interrupted on {wanted.start}; dashed: without the intervention, "
+        f"{wanted.level:.0%} interval (exact posterior, n {len(known)})",
+        fontsize=9,
+    )
     axes.legend(loc="upper left", frameon=False, ncols=3)
     axes.tick_params(axis="x", rotation=30)
     return figure

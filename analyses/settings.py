@@ -11,9 +11,11 @@ from pipeline.core.errors import ParamsError
 from pipeline.core.params import load_yaml
 
 OUTCOMES = ("mean_score", "events", "sessions", "active_minutes")
+METHODS = ("exact", "causalpy")
 
 
 class Its(NamedTuple):
+    method: str
     outcome: str
     start: date
     treated: str | None
@@ -22,6 +24,7 @@ class Its(NamedTuple):
     level: float
     placebos: int
     hac_lag: int | None
+    seed: int
 
 
 class Abab(NamedTuple):
@@ -68,6 +71,7 @@ CONDITION = (lambda value: type(value) is str and bool(value.strip()), "a condit
 
 RULES: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
     "its": {
+        "method": one_of(*METHODS),
         "outcome": one_of(*OUTCOMES),
         "start": (lambda value: type(value) is date, "a day such as 2025-09-28"),
         "treated": or_null(CONDITION),
@@ -76,6 +80,7 @@ RULES: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
         "level": LEVEL,
         "placebos": whole(0),
         "hac_lag": or_null(whole(0)),
+        "seed": whole(0),
     },
     "abab": {
         "improvement": one_of("increase", "decrease"),

@@ -1,7 +1,8 @@
 """Do the intervals of analyses/ hold what they promise? Series with a known truth, and how often it lies within.
 
 Coverage of 95 % intervals of an interrupted time series with AR(1) errors, interrupted after two thirds of its days;
-then how often the randomization test for ABAB designs finds something, without an effect and with one.
+then how often the randomization test for ABAB designs finds something, without an effect and with one. --causalpy adds
+CausalPy's intervals, of the mean effect alone, since it gives no others.
 """
 
 from __future__ import annotations
@@ -10,19 +11,25 @@ import argparse
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import NamedTuple
+from datetime import date
+from multiprocessing import get_context
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from analyses import randomization
+from analyses import its_causalpy, randomization
 from analyses.ar1 import Array, Hac, Posterior, Reml
-from analyses.segmented import design
+from analyses.daily import Series
+from analyses.segmented import Design, design
+from analyses.settings import load
+from analyses.snapshot import PARAMS
 from benchmarks.report import table
 
 LEVEL = 0.95
 LENGTHS, PHIS = (30, 90, 180), (0.0, 0.3, 0.6)
 EFFECTS = ("level", "slope", "mean")
 METHODS = ("exact", "REML", "OLS, HAC")
+OF_CAUSALPY = ("CausalPy, OLS", "CausalPy, Bayes")
 
 # Of y = a + b (t - start) + [post] (level + slope (t - start)) + e, in percent of score.
 TRUTH = np.array([60.0, 0.02, 4.0, 0.1])
@@ -50,11 +57,18 @@ def ar1(n: int, phi: float, rng: np.random.Generator) -> Array:
     return errors
 
 
-def coverage(cell: Cell) -> dict[tuple[str, str], float]:
+Rates: TypeAlias = dict[tuple[str, str], float]
+
+
+def designed(cell: Cell) -> tuple[Array, Design]:
+    days = np.arange(cell.n, dtype=np.float64)
+    return days, design(days, cell.n * 2 // 3, cell.n - 1)
+
+
+def coverage(cell: Cell) -> Rates:
     """The share of runs whose interval holds the truth, by method and effect."""
     rng = np.random.default_rng(cell.seed)
-    days = np.arange(cell.n, dtype=np.float64)
-    made = design(days, cell.n * 2 // 3, cell.n - 1)
+    days, made = designed(cell)
     contrasts = {name: made.contrasts()[name] for name in EFFECTS}
     held = dict.fromkeys([(method, effect) for method in METHODS for effect in EFFECTS], 0)
     for _ in range(cell.runs):
@@ -68,6 +82,24 @@ def coverage(cell: Cell) -> dict[tuple[str, str], float]:
                 found = fitted.interval(contrast, LEVEL)
                 held[method, effect] += found.low <= truth <= found.high
     return {key: number / cell.runs for key, number in held.items()}
+
+
+def coverage_of_causalpy(cell: Cell, method: str) -> Rates:
+    """The same of CausalPy's mean effect, on the first series of `coverage`."""
+    rng = np.random.default_rng(cell.seed)
+    days, made = designed(cell)
+    truth = float(made.contrasts()["mean"] @ TRUTH)
+    wanted = load(PARAMS).its._replace(weekdays=False, level=LEVEL)
+    held = 0
+    for run in range(cell.runs):
+        y = made.x @ TRUTH + SD * ar1(cell.n, cell.phi, rng)
+        series = Series(days, y, date(2025, 1, 1), cell.n - 1)
+        if method == "CausalPy, OLS":
+            found = its_causalpy.ols(series, made.start, wanted)
+        else:
+            found, _ = its_causalpy.bayes(series, made.start, wanted._replace(seed=cell.seed + run))
+        held += found["mean"].low <= truth <= found["mean"].high
+    return {(method, "mean"): held / cell.runs}
 
 
 def rejections(shift: float, phi: float, runs: int, seed: int) -> float:
@@ -95,29 +127,49 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description=__doc__)
     parser.add_argument("--runs", type=int, default=2000, help="series a cell; 2,000 by default")
     parser.add_argument("--seed", type=int, default=20251028)
+    parser.add_argument("--causalpy", action="store_true", help="CausalPy's, too: from a venv that has it")
+    parser.add_argument("--bayes-runs", type=int, default=200, help="series a cell for its sampler; 200 by default")
     args = parser.parse_args()
     wanted = list(cells(args.runs, args.seed))
-    with ProcessPoolExecutor() as pool:
-        futures = [pool.submit(coverage, cell) for cell in wanted]
+    methods: dict[str, int] = dict.fromkeys(METHODS, args.runs)
+    if args.causalpy:
+        its_causalpy.require()
+        methods |= dict(zip(OF_CAUSALPY, (args.runs, args.bayes_runs), strict=True))
+    # A worker that is begun anew: the sampler's threads do not outlive a fork.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        futures = [(cell, pool.submit(coverage, cell)) for cell in wanted]
         tests = {
             (shift, phi): pool.submit(rejections, shift, phi, args.runs, args.seed) for shift in SHIFTS for phi in PHIS
         }
-        found = []
-        for cell, future in zip(wanted, futures, strict=True):
-            found.append(future.result())
+        futures += [
+            (cell, pool.submit(coverage_of_causalpy, cell._replace(runs=methods[method]), method))
+            for method in OF_CAUSALPY
+            for cell in wanted
+            if method in methods
+        ]
+        found: dict[tuple[int, float], Rates] = {}
+        for cell, future in futures:
+            found.setdefault((cell.n, cell.phi), {}).update(future.result())
             print(f"simulate: n {cell.n}, phi {cell.phi:g}", file=sys.stderr)
         rates = {key: future.result() for key, future in tests.items()}
     rows = [
-        [str(n), method, *("/".join(f"{found[wanted.index(c)][method, e]:.3f}" for e in EFFECTS) for c in of_n)]
+        [
+            str(n),
+            method if runs == args.runs else f"{method} ({runs:,})",
+            *(said(found[n, phi], method) for phi in PHIS),
+        ]
         for n in LENGTHS
-        for method in METHODS
-        for of_n in [[cell for cell in wanted if cell.n == n]]
+        for method, runs in methods.items()
     ]
-    title = f"Share of {args.runs:,} intervals (95 %) that hold the truth: level/slope/mean effect"
-    print(table(title, ["n", "method", *(f"phi {phi:g}" for phi in PHIS)], rows))
+    title = "Share of intervals (95 %) that hold the truth: level/slope/mean effect"
+    print(table(title, ["n", "method (series)", *(f"phi {phi:g}" for phi in PHIS)], rows))
     title = f"Share of {args.runs:,} randomization tests with p at most 0.05, {DAYS} days, {SHORTEST} at least a phase"
     of_shift = [[f"{shift:g} sd", *(f"{rates[shift, phi]:.3f}" for phi in PHIS)] for shift in SHIFTS]
     print(table(title, ["effect", *(f"phi {phi:g}" for phi in PHIS)], of_shift))
+
+
+def said(rates: Rates, method: str) -> str:
+    return "/".join(f"{rates[method, effect]:.3f}" if (method, effect) in rates else "-" for effect in EFFECTS)
 
 
 if __name__ == "__main__":

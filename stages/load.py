@@ -133,9 +133,10 @@ def build(
             for index, on in table.indexes:
                 connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
         if days := raw.get(views.OF):
-            by_files = views.days_of_files(pattern(paths.export / views.OF))
-            window = by_files if strategy == "view" else views.days_between(min(days), max(days))
-            run_all(connection, views.create(window))
+            if strategy == "view":
+                run_all(connection, views.create(views.days_of_files(pattern(paths.export / views.OF))))
+            else:
+                run_all(connection, views.create(views.days_between(min(days), max(days)), views.KEPT))
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
 

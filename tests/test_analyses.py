@@ -147,6 +147,9 @@ def test_the_committed_results_are_those_of_the_sample(clone: Clone) -> None:
         pytest.param(
             "its", ("= 'second'", "= 'first'"), "meet both its.treated and its.control", id="the same users twice"
         ),
+        pytest.param(
+            "its", ("method: exact", "method: causalpy"), "its.method is causalpy, and causalpy is", id="no CausalPy"
+        ),
         pytest.param("its", ("level: 0.95", "level: 95"), "its.level is 95", id="a share in percent"),
         pytest.param(
             "its", ("weekdays: false", "weekday: false"), "its has other keys than are needed", id="another key"

@@ -160,6 +160,7 @@ def test_a_file_that_is_whole_nowhere_is_removed_and_made_anew(own: Clone, s3: S
     assert bytes_of(other) == before
 
 
+@pytest.mark.long
 def test_links_to_files_that_the_cache_has_no_longer(own: Clone) -> None:
     """With symlinks the workspace has no file of its own; DVC ends at a link that leads nowhere."""
     link(with_venv(own), "symlink")
@@ -173,6 +174,7 @@ def test_links_to_files_that_the_cache_has_no_longer(own: Clone) -> None:
         assert bytes_of(own) == before
 
 
+@pytest.mark.long
 def test_days_that_share_an_object_are_mended_once(own: Clone, s3: S3, bucket: str) -> None:
     """Days without rows are one file for the cache. A whole copy of any of them is enough, and is not lost."""
     with_remote(own, s3, bucket)

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipeline.views.views import DAYS, VIEWS, create, days_between
+from pipeline.views.views import DAYS, KEPT, VIEWS, create, days_between
 from tests.helpers import UNTIL, Project
 
 FIRST, LAST = date(2025, 10, 1), date(2025, 10, 10)
@@ -55,6 +55,10 @@ CASES = {
     "none": [],
     "one user, one event": [row("a", "2025-10-03 10:00", sessionPerformanceScore=50)],
     "half an hour": [row("a", f"2025-10-03 {time}") for time in ("10:00", "10:30", "11:00:01", "11:02")],
+    "numbers that are none": [
+        row("a", f"2025-10-03 {hour}:00", eventData=json.dumps({"session": number}))
+        for hour, number in enumerate((1.5, 1.5, -1, "x", True, None, 10**18, 10**400, {"n": 1}), 10)
+    ],
     "two open at once": [
         row("a", "2025-10-03 10:00", eventData=numbered(1), sessionPerformanceScore=10),
         row("a", "2025-10-03 10:01", eventData=numbered(2), sessionPerformanceScore=90),
@@ -95,6 +99,12 @@ def fetch(views: duckdb.DuckDBPyConnection, name: str) -> list[Row]:
     return [dict(zip(columns, values, strict=True)) for values in found.fetchall()]
 
 
+def told(one: Row) -> int | None:
+    """The number of the session as the app wrote it."""
+    number = json.loads(one["eventData"]).get("session")
+    return number if type(number) is int and 0 <= number < 10**18 else None
+
+
 def sessions_of(rows: list[Row]) -> dict[str, list[list[Row]]]:
     """The sessions of each user, in order: by number, else by a start or half an hour of silence."""
     found: dict[str, list[list[Row]]] = {}
@@ -103,7 +113,7 @@ def sessions_of(rows: list[Row]) -> dict[str, list[list[Row]]]:
         by_number: dict[int, list[Row]] = defaultdict(list)
         guessed: list[list[Row]] = []
         for one in sorted(own, key=lambda r: (r["timestamp"], r["eventType"] != "SESSION_STARTED")):
-            number = json.loads(one["eventData"]).get("session")
+            number = told(one)
             if number is not None:
                 by_number[number].append(one)
                 continue
@@ -138,7 +148,7 @@ def test_sessions(rows: list[Row], views: duckdb.DuckDBPyConnection) -> None:
                 {
                     "userId": user,
                     "session_number": number,
-                    "app_session": json.loads(session[0]["eventData"]).get("session"),
+                    "app_session": told(session[0]),
                     "started": session[0]["timestamp"],
                     "ended": max(one["timestamp"] for one in session),
                     "events": len(session),
@@ -220,10 +230,13 @@ def test_each_view_and_column_says_what_it_is(loaded: Project, strategy: str) ->
     with duckdb.connect(str(loaded.paths.database), read_only=True) as connection:
         columns = connection.execute("SELECT table_name, column_name, comment FROM duckdb_columns()").fetchall()
         named = connection.execute("SELECT view_name, comment FROM duckdb_views() WHERE NOT internal").fetchall()
+        tables = dict(connection.execute("SELECT table_name, comment FROM duckdb_tables()").fetchall())
         for view in (DAYS, *VIEWS):
             connection.execute(f"SELECT * FROM {view.name}").fetchall()
             assert [(name, words) for of, name, words in columns if of == view.name] == list(view.columns.items())
-    assert {view.name: view.description for view in VIEWS}.items() <= dict(named).items()
+    kept = {name: tables[name] for name in KEPT if strategy == "table"}
+    assert {view.name: view.description for view in VIEWS}.items() <= (dict(named) | kept).items()
+    assert ("sessions" in tables) == (strategy == "table")
     assert all(words for of, _, words in columns if of == "behavioral_events")
     assert all(words for _, words in named)
 

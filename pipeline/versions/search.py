@@ -105,7 +105,10 @@ def under_other_key(duck: duckdb.DuckDBPyConnection, file: Path) -> bool:
     if begin[8:] == b"DUCK":
         with attached(duck, file):
             tables = duck.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'held'").fetchall()
-        return any((comment or "").removeprefix(f"{manifest.PSEUDONYMS}: ") not in known for (comment,) in tables)
+        mark = f"{manifest.PSEUDONYMS}: "
+        # Tables that are made of the others do not say it again.
+        made_by = [comment.removeprefix(mark) for (comment,) in tables if (comment or "").startswith(mark)]
+        return bool(tables) and (not made_by or any(one not in known for one in made_by))
     return False
 
 

@@ -5,8 +5,9 @@ WITH numbered AS (
         eventType,
         sessionPerformanceScore,
         experimentPhase,
-        TRY_CAST(eventData ->> '$.session' AS BIGINT) AS app_session
-    FROM behavioral_events
+        -- TRY_CAST alone would round 1.5.
+        CASE WHEN regexp_full_match(session, '[0-9]{1,18}') THEN CAST(session AS BIGINT) END AS app_session
+    FROM (SELECT *, eventData ->> '$.session' AS session FROM behavioral_events)
 ),
 -- Events without a number: a session begins with SESSION_STARTED, or after half an hour without any event.
 guessed AS (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -49,8 +49,8 @@ def days_of_files(pattern: str) -> str:
 VIEWS = (
     View(
         "sessions",
-        "One row is one session of a user. Events with a number in eventData.session belong together by it, also where "
-        "two sessions are open at once. Of events without one, SESSION_STARTED, or half an hour without any event, "
+        "One row is one session of a user. Events with a whole number in eventData.session belong together by it, "
+        "also where two sessions are open at once. Of others, SESSION_STARTED, or half an hour without any of them, "
         "begins a session; where two are open at once, they are cut where the later one starts.",
         {
             "userId": "The user.",
@@ -121,11 +121,19 @@ VIEWS = (
 )
 
 
-def create(days: str) -> Iterator[str]:
-    """The statements that make the views and say what they are. `days` is the SELECT of event_days."""
+# What takes longest and others are made of: a table where the events are one.
+KEPT = ("sessions",)
+
+
+def create(days: str, kept: Collection[str] = ()) -> Iterator[str]:
+    """The statements that make the views and say what they are. `days` is the SELECT of event_days.
+
+    Those whose names are `kept` become tables.
+    """
     for view in (DAYS, *VIEWS):
-        yield f"CREATE VIEW {quoted(view.name)} AS {days if view is DAYS else view.sql}"
-        yield f"COMMENT ON VIEW {quoted(view.name)} IS {literal(view.description)}"
+        kind = "TABLE" if view.name in kept else "VIEW"
+        yield f"CREATE {kind} {quoted(view.name)} AS {days if view is DAYS else view.sql}"
+        yield f"COMMENT ON {kind} {quoted(view.name)} IS {literal(view.description)}"
         yield from _of_columns(view.name, view.columns)
 
 
