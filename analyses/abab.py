@@ -65,15 +65,21 @@ def as_entry(one: Found) -> dict[str, Any]:
         "mean_difference": one.difference,
         "randomization": None
         if one.test is None
-        else {**one.test._asdict(), "interval": None if one.effect is None else one.effect._asdict()},
+        else {
+            "method": "randomization test, two-sided",
+            **one.test._asdict(),
+            "interval": None if one.effect is None else one.effect._asdict(),
+        },
         "no_p_because": one.why_no_p or None,
         "overlap": [
             {
                 "phases": name,
+                "method": "NAP and tau: Newcombe (2006), method 5; corrected tau: Tarlow (2017)",
                 "nap": found.nap._asdict(),
                 "tau": found.tau._asdict(),
                 "tau_se": found.tau_se,
                 "tau_u": found.tau_u,
+                "uncorrected_tau": one.corrected[name].uncorrected,
                 "corrected_tau": one.corrected[name].tau._asdict(),
                 "corrected_tau_p": one.corrected[name].p,
                 "n": one.corrected[name].n,

@@ -61,8 +61,8 @@ def page(content: Mapping[str, Any], found: Sequence[Found], overall: Mapping[st
         "",
         "## Overlap",
         "",
-        f"NAP and Tau with Newcombe's {percent} interval; Tau-U has none that is known; Tau corrected for the "
-        "baseline's trend (Tarlow 2017). They take sessions for independent.",
+        f"NAP and Tau with Newcombe's {percent} interval; Tau-U has none, since its distribution has not been "
+        "described; Tau corrected for the baseline's trend (Tarlow 2017). They take sessions for independent.",
         "",
         results.table(
             ["case", "phases", "n", "NAP", "Tau", "Tau-U", "corrected Tau", "p of it"],
@@ -154,8 +154,10 @@ def drawn_effects(found: Sequence[Found], overall: Mapping[str, Any], wanted: Ab
     axes.axvline(0, color="black", lw=1, ls=":")
     axes.axvline(overall["mean_difference"], color=results.ORANGE, lw=1, ls="--")
     if len(shown) <= 60:
-        axes.set_yticks(range(len(shown)), [f"case {one.case.number}" for one in shown])
+        axes.set_yticks(range(len(shown)), [f"case {one.case.number}, n {len(one.case.sessions)}" for one in shown])
     axes.invert_yaxis()
     axes.set_xlabel("B minus A, in percent of score")
-    axes.set_title(f"effect in each case, {wanted.level:.0%} interval; dashed: mean", fontsize=10)
+    axes.set_title(
+        f"effect in each case, {wanted.level:.0%} interval of its randomization test; dashed: mean", fontsize=10
+    )
     return figure

@@ -92,7 +92,9 @@ def placebos(series: Series, start: int, wanted: Its) -> list[dict[str, Any]]:
         except Singular:
             continue
         holds_0 = interval.low <= 0 <= interval.high
-        found.append({"day": str(series.day(day)), "n": len(own.days), "mean": interval, "holds_0": holds_0})
+        found.append(
+            {"day": str(series.day(day)), "method": "exact", "n": len(own.days), "mean": interval, "holds_0": holds_0}
+        )
     return found
 
 

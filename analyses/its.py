@@ -89,8 +89,8 @@ def report(
             for effect, interval in one.relative.items()
             if interval is not None
         ]
-        entry["phi"] = {**shown(one.phi, n), "at_boundary": one.posterior.at_boundary}
-        entry["reml_phi"] = {"estimate": one.reml.phi, "at_boundary": one.reml.at_boundary}
+        entry["phi"] = {"method": "exact", "n": n, **shown(one.phi, n), "at_boundary": one.posterior.at_boundary}
+        entry["reml_phi"] = {"method": "reml", "n": n, "estimate": one.reml.phi, "at_boundary": one.reml.at_boundary}
         entry["residual_autocorrelation"] = one.residuals
         entry["sampler"] = [check._asdict() for check in one.sampler]
         entry["notices"] = notices(one)

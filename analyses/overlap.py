@@ -15,7 +15,9 @@ from analyses.ar1 import Array, Interval
 
 
 class Overlap(NamedTuple):
-    """`nap` and `tau` with the interval of Newcombe's method 5; `tau_u` has none that is known."""
+    """`nap` and `tau` with the interval of Newcombe's method 5; `tau_u` has none: its sampling
+    distribution has not been described, as the documentation of the R package SingleCaseES says.
+    """
 
     nap: Interval
     tau: Interval
@@ -75,6 +77,7 @@ class Corrected(NamedTuple):
     tau: Interval
     p: float  # of tau-b, of n points
     n: int
+    uncorrected: float  # tau-b with the trend left in
     baseline_tau: float
     baseline_p: float
     corrected: bool
@@ -99,6 +102,7 @@ def corrected_tau(a: Array, b: Array, level: float = 0.95, always: bool = True) 
     values = np.concatenate([a, b]) - (intercept + slope * time if correct else 0.0)
     values = np.round(values, 10)  # ties are ties
     phase = np.concatenate([np.zeros(len(a)), np.ones(len(b))])
+    as_they_are = float(stats.kendalltau(phase, np.concatenate([a, b])).statistic)
     found = stats.kendalltau(phase, values)
     tau, p = (0.0, 1.0) if np.isnan(found.statistic) else (float(found.statistic), float(found.pvalue))
     n = len(values)
@@ -108,6 +112,7 @@ def corrected_tau(a: Array, b: Array, level: float = 0.95, always: bool = True) 
         Interval(tau, max(-1.0, tau - reach), min(1.0, tau + reach)),
         p,
         n,
+        0.0 if np.isnan(as_they_are) else as_they_are,
         0.0 if flat else float(baseline.statistic),
         1.0 if flat else float(baseline.pvalue),
         correct,

@@ -82,6 +82,7 @@ def test_corrected_tau() -> None:
     assert (found.slope, found.intercept) == (-3, 31)
     assert found.baseline_tau == pytest.approx(-0.68313005)
     assert found.baseline_p == pytest.approx(0.03344064)
+    assert found.uncorrected == pytest.approx(-0.57187632)
     assert found.tau.estimate == pytest.approx(0.69946216)
     assert found.p == pytest.approx(0.00030504, abs=1e-8)
     assert standard_error(found.tau.estimate, 20) == pytest.approx(0.22599838)

@@ -44,5 +44,9 @@ def test_analyses(clone: Clone) -> None:
     said = run_shell(clone, explore, {})
     assert "its: mean_score changed by" in said
     assert "Ran experiment(s)" in said
+    for setting in ("abab.improvement=decrease", "granger.longest=3"):
+        stage = setting.partition(".")[0]
+        asked = f"analyses/dvc.yaml:{stage}", "-S", f"analyses/params.yaml:{setting}"
+        assert f"{stage}: " in clone.run("dvc", "exp", "run", *asked).stdout
     metrics = said[said.rindex("analyses/results/its/its.json") :]
     assert metrics.split()[0] == "analyses/results/its/its.json"
