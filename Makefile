@@ -110,7 +110,7 @@ bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 simulate: $(BIN)/.ready-analyses ## do the intervals of analyses/ hold? (four minutes)
 	@$(RUN) python -m benchmarks.simulate
 
-simulate-causalpy: .venv/causalpy/.ready ## and those of CausalPy? (an hour and a half)
+simulate-causalpy: .venv/causalpy/.ready ## and those of CausalPy? (an hour)
 	@PATH="$(CURDIR)/.venv/causalpy/bin:$$PATH" python -m benchmarks.simulate --causalpy
 
 faults: $(BIN)/.ready-dev ## break things on purpose, and count (KILLS, TIMES)

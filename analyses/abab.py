@@ -11,10 +11,9 @@ from typing import Any
 
 from analyses import results
 from analyses.abab_page import drawn_case, drawn_effects, headline, page
-from analyses.cases import NAMES, Found, look, over_all, read
+from analyses.cases import NAMES, Found, check_order, look, over_all, read
 from analyses.settings import Settings
 from analyses.snapshot import RESULTS, Snapshot, analyse, too_little
-from pipeline.core.params import load_params
 from pipeline.core.progress import count
 
 PACKAGES = ("numpy", "scipy", "matplotlib", "duckdb")
@@ -22,18 +21,23 @@ PACKAGES = ("numpy", "scipy", "matplotlib", "duckdb")
 
 def abab(snapshot: Snapshot, settings: Settings) -> None:
     wanted = settings.abab
-    labels = load_params(snapshot.paths.params).validate.experiment_phases
+    labels = snapshot.params.validate.experiment_phases
     if len(labels) != len(NAMES):
         raise too_little(
             f"abab: validate.experiment_phases in params.yaml has {count(len(labels), 'label')}", "four, A B A B"
         )
     found = [look(case, wanted) for case in read(snapshot, list(labels), wanted)]
     overall = over_all(found, wanted)
+    check_order([one.case for one in found])
     if not overall["whole_cases"]:
         raise too_little("abab: no case has a point in each of the four phases", "a window that holds the experiment")
     content = {
         "analysis": "abab",
         "improvement": wanted.improvement,
+        "phases": dict(zip(NAMES, labels, strict=True)),
+        # What `dvc metrics` shows, which leaves lists out.
+        "mean_difference": overall["mean_difference"],
+        "combined_p": overall["randomization"] and overall["randomization"]["p"],
         "level": wanted.level,
         "overall": [overall],
         "cases": [as_entry(one) for one in found],
@@ -49,7 +53,7 @@ def abab(snapshot: Snapshot, settings: Settings) -> None:
     }
     for one in found[: wanted.plots]:
         files |= results.figures(f"case-{one.case.number:03}", drawn_case(one))
-    snapshot.check()
+    snapshot.inputs.check()
     results.write(RESULTS / "abab", files)
     print(f"abab: {headline(overall)}; {RESULTS / 'abab/abab.md'}")
 
@@ -61,7 +65,9 @@ def as_entry(one: Found) -> dict[str, Any]:
         "n": len(one.case.sessions),
         "standard": one.standard,
         "phases": one.phases,
-        "changes_read_off": None if plan_ is None else plan_.read_off,
+        "plan": None
+        if plan_ is None
+        else {**plan_._asdict(), "start": str(plan_.start), "changes": [str(day) for day in plan_.changes]},
         "mean_difference": one.difference,
         "randomization": None
         if one.test is None
@@ -81,6 +87,9 @@ def as_entry(one: Found) -> dict[str, Any]:
                 "tau_u": found.tau_u,
                 "uncorrected_tau": one.corrected[name].uncorrected,
                 "corrected_tau": one.corrected[name].tau._asdict(),
+                "corrected": one.corrected[name].corrected,
+                "baseline_tau": one.corrected[name].baseline_tau,
+                "baseline_p": one.corrected[name].baseline_p,
                 "corrected_tau_p": one.corrected[name].p,
                 "n": one.corrected[name].n,
             }

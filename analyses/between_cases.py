@@ -50,7 +50,7 @@ def autocorrelation(phases: list[Array]) -> float:
 
 
 def difference(cases: list[Case]) -> Difference | None:
-    """None where it can't be had: fewer than three cases, phases of one point, or nothing varies."""
+    """None where it can't be had: fewer than three cases, phases of one point, or nothing varies, within or between."""
     phases = [values for case in cases for values in case.values]
     if len(cases) < 3 or min(len(one) for one in phases) < 2 or all(np.ptp(one) == 0 for one in phases):
         return None
@@ -63,6 +63,8 @@ def difference(cases: list[Case]) -> Difference | None:
     common = [min(len(case.values[i]) for case in cases) for i in range(len(cases[0].values))]
     cells = np.array([np.concatenate([v[:c] for v, c in zip(case.values, common, strict=True)]) for case in cases])
     s2 = float(((cells - cells.mean(axis=0)) ** 2).sum() / (cells.size - cells.shape[1]))
+    if s2 == 0:
+        return None
     phi = float(np.clip(autocorrelation(phases), -0.99, 0.99))
     within = sum(float(((one - one.mean()) ** 2).sum()) for one in phases)
     lost = sum(float(correlations(np.arange(len(one), dtype=float), phi).sum()) / len(one) for one in phases)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +25,10 @@ NAMES = ("A1", "B1", "A2", "B2")
 PHASES_NEEDED, WITHOUT_RESERVATIONS, WITH_RESERVATIONS = 4, 5, 3
 
 
+# Days of a plan that an app may write; more is a mistake.
+LONGEST_PLAN = 10_000
+
+
 class Plan(NamedTuple):
     """How the days of change were drawn."""
 
@@ -33,6 +37,9 @@ class Plan(NamedTuple):
     shortest: int
     changes: tuple[date, ...]
     read_off: bool  # from the first sessions of the phases, since the app did not write it
+
+    def phase(self, day: date) -> int:
+        return sum(day >= change for change in self.changes)
 
     @property
     def cut(self) -> tuple[int, int, int]:
@@ -52,7 +59,8 @@ class Case(NamedTuple):
 
     number: int
     sessions: tuple[Session, ...]
-    plan: Plan | None  # None where a phase is missing
+    plan: Plan | None  # None where there is none
+    why_no_plan: str = ""
 
     def points(self, phase: int) -> Array:
         return np.array([one.score for one in self.sessions if one.phase == phase])
@@ -91,9 +99,9 @@ def read(snapshot: Snapshot, labels: Sequence[str], wanted: Abab) -> list[Case]:
     rows = snapshot.rows(
         "SELECT userId, session_number, phase, event_date, score FROM abab_sessions ORDER BY userId, session_number"
     )
-    plans: dict[str, str] = dict(
+    plans: dict[str, list[str]] = dict(
         snapshot.rows(
-            "SELECT userId, any_value(eventData ->> '$.experiment' ORDER BY timestamp) FROM behavioral_events "
+            "SELECT userId, list(DISTINCT eventData ->> '$.experiment') FROM behavioral_events "
             "WHERE eventType = 'SESSION_STARTED' AND (eventData ->> '$.experiment') IS NOT NULL GROUP BY userId"
         )
     )
@@ -105,29 +113,56 @@ def read(snapshot: Snapshot, labels: Sequence[str], wanted: Abab) -> list[Case]:
     if not sessions:
         raise too_little("abab: no session lies in an experiment", "rows with an experimentPhase")
     return [
-        Case(place, tuple(own), plan(own, plans.get(user), wanted))
+        Case(place, tuple(own), *plan(own, plans.get(user, []), wanted))
         for place, (user, own) in enumerate(sorted(sessions.items()), 1)
     ]
 
 
-def plan(sessions: Sequence[Session], written: str | None, wanted: Abab) -> Plan | None:
-    """As the app wrote it to eventData.experiment, or read off the first session of each phase."""
-    if written is not None:
-        try:
-            data = json.loads(written)
-            changes = tuple(date.fromisoformat(day) for day in data["changes"])
-            if len(changes) == len(NAMES) - 1:
-                start = date.fromisoformat(data["start"])
-                return Plan(start, int(data["days"]), int(data["min_days"]), changes, False)
-        except (ValueError, KeyError, TypeError):
-            pass  # another form than ours: read off
+def check_order(cases: Sequence[Case]) -> None:
+    """Raise DataError where the labels of the phases stand in another order than most cases go through them."""
+    orders = []
+    for case in cases:
+        first = [min((one.day for one in case.sessions if one.phase == phase), default=None) for phase in range(4)]
+        known = [day for day in first if day is not None]
+        orders.append(known == sorted(known))
+    if sum(orders) * 2 < len(orders):
+        raise too_little(
+            "abab: most cases do not go through the phases in the order of validate.experiment_phases in params.yaml",
+            f"that list in the order {', '.join(NAMES)}: baseline, intervention, baseline, intervention",
+        )
+
+
+def plan(sessions: Sequence[Session], written: Sequence[str], wanted: Abab) -> tuple[Plan | None, str]:
+    """As the app wrote it to eventData.experiment, or read off the first session of each phase; else why not."""
+    if len(written) > 1:
+        return None, "the app wrote more than one plan"
+    if written:
+        found = parse(written[0])
+        return found, "" if found else "the app wrote a plan that is none"
     first: dict[int, date] = {}
     for one in sessions:
         first.setdefault(one.phase, one.day)
-    if sorted(first) != list(range(len(NAMES))):
+    if missing := [name for phase, name in enumerate(NAMES) if phase not in first]:
+        return None, f"phase {', '.join(missing)} is missing"
+    if wanted.start is None:
+        return None, "the app wrote no plan, and abab.start does not say when the experiment began"
+    changes = tuple(first[phase] for phase in range(1, len(NAMES)))
+    return Plan(wanted.start, wanted.days, wanted.shortest, changes, True), ""
+
+
+def parse(written: str) -> Plan | None:
+    """A plan in eventData.experiment; None where it is another thing."""
+    try:
+        data = json.loads(written)
+        start, changes = date.fromisoformat(data["start"]), tuple(date.fromisoformat(day) for day in data["changes"])
+        days, shortest = data["days"], data["min_days"]
+    except (ValueError, KeyError, TypeError):
         return None
-    begin, *rest = (first[phase] for phase in range(len(NAMES)))
-    return Plan(begin, wanted.days, wanted.shortest, tuple(rest), True)
+    whole = type(days) is int and type(shortest) is int and 4 <= 4 * shortest <= days <= LONGEST_PLAN
+    if not whole or len(changes) != len(NAMES) - 1:
+        return None
+    inside = [start, *changes, start + timedelta(days=days)]
+    return Plan(start, days, shortest, changes, False) if inside == sorted(set(inside)) else None
 
 
 def standard(case: Case) -> str:
@@ -147,36 +182,35 @@ def look(case: Case, wanted: Abab) -> Found:
             name = f"{NAMES[a]} to {NAMES[b]}"
             overlaps[name] = overlap(before, after, wanted.level, lower)
             signed = -1.0 if lower else 1.0
-            corrected[name] = corrected_tau(signed * before, signed * after, wanted.level)
-    why = why_no_p(case, wanted)
-    test = effect = None
+            corrected[name] = corrected_tau(signed * before, signed * after, wanted.level, always=False)
     difference = None
     if all(len(case.points(phase)) for phase in range(len(NAMES))):
         in_b, in_a = (np.concatenate([case.points(i), case.points(i + 2)]).mean() for i in (1, 0))
         difference = float(in_b - in_a)
-    if not why:
-        occasions = case.occasions(case.plan.shortest if case.plan else wanted.shortest)
+    why = why_no_p(case, wanted)
+    test = effect = None
+    if not why and case.plan is not None:
+        occasions = case.occasions(case.plan.shortest)
         test = randomization.test(occasions, wanted.bound, wanted.draws, wanted.seed)
         effect = randomization.interval(occasions, wanted.level, wanted.bound, wanted.draws, wanted.seed)
-        difference = test.observed
     return Found(case, standard(case), phases, overlaps, corrected, test, effect, why, difference)
 
 
 def why_no_p(case: Case, wanted: Abab) -> str:
     """Why a randomization test would say nothing; empty where it does."""
-    if case.plan is None:
-        missing = [name for i, name in enumerate(NAMES) if not len(case.points(i))]
-        return f"phase {', '.join(missing)} is missing"
     if not wanted.randomised:
         return "the days of change were not drawn"
-    if not all(len(case.points(phase)) for phase in range(len(NAMES))):
-        return "a phase has no point"
-    occasions = case.occasions(case.plan.shortest)
-    if not randomization.admissible(occasions):
+    if case.plan is None:
+        return case.why_no_plan
+    if missing := [name for phase, name in enumerate(NAMES) if not len(case.points(phase))]:
+        return f"phase {', '.join(missing)} has no point"
+    last = case.plan.start + timedelta(days=case.plan.days - 1)
+    if outside := sum(not case.plan.start <= one.day <= last for one in case.sessions):
+        return f"{count(outside, 'session')} outside the planned days, {case.plan.start} to {last}"
+    if others := sum(case.plan.phase(one.day) != one.phase for one in case.sessions):
+        return f"{count(others, 'session')} of another phase than the plan has on that day"
+    if not randomization.admissible(case.occasions(case.plan.shortest)):
         return f"the days of change are none that leave each phase {count(case.plan.shortest, 'day')}"
-    inside = sum(occasions.counts) == len(case.sessions)
-    if not inside:
-        return "there are sessions outside the planned days"
     if np.ptp([one.score for one in case.sessions]) == 0:
         return "all scores are the same"
     return ""
@@ -210,6 +244,7 @@ def over_all(found: Sequence[Found], wanted: Abab) -> dict[str, Any]:
     return {
         "cases": len(found),
         "whole_cases": len(whole),
+        "sessions": sum(len(one.sessions) for one in whole),
         "mean_difference": float(np.mean([one.difference for one in found if one.difference is not None]))
         if whole
         else None,

@@ -12,9 +12,16 @@ from analyses.snapshot import Snapshot
 
 VALUES = {
     "mean_score": "CAST(sum(score_sum) AS DOUBLE) / nullif(sum(scored_events), 0)",
-    "events": "CAST(sum(events) AS DOUBLE)",
-    "sessions": "CAST(sum(sessions) AS DOUBLE)",
-    "active_minutes": "CAST(sum(active_minutes) AS DOUBLE)",
+    "events": "CAST(sum(events) AS DOUBLE) / count(*)",
+    "sessions": "CAST(sum(sessions) AS DOUBLE) / count(*)",
+    "active_minutes": "CAST(sum(active_minutes) AS DOUBLE) / count(*)",
+}
+
+WORDS = {
+    "mean_score": "the mean sessionPerformanceScore of all scored events, in percent",
+    "events": "events a user, of all from their first event on",
+    "sessions": "sessions a user, of all from their first event on",
+    "active_minutes": "minutes with an event a user, of all from their first event on",
 }
 
 

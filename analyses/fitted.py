@@ -31,6 +31,7 @@ class Fitted(NamedTuple):
     reml: Reml
     phi: Interval
     residuals: list[float]  # autocorrelation of whitened residuals at lag 1 to LAGS
+    hac_lag: int
     sampler: Sequence[Check] = ()  # of CausalPy, where it was asked
 
 
@@ -67,11 +68,11 @@ def fit(series: Series, start: int, wanted: Its, what: str) -> Fitted:
     centre = posterior.weights @ posterior.beta
     white = whiten(series.values - made.x @ centre, series.days, phi.estimate)
     residuals = autocorrelation(white, min(LAGS, len(white) - 2))
-    return Fitted(made, series.values, effects, relative, posterior, reml, phi, residuals)
+    return Fitted(made, series.values, effects, relative, posterior, reml, phi, residuals, hac.lag)
 
 
 def difference_in_differences(series: Series, start: int, level: float) -> Interval:
-    """Of a difference of two groups of which only the level changes."""
+    """Of a difference of two groups of which only the level changes: no slopes, no weekdays."""
     x = level_only(series.days, start)
     return Posterior(x, series.values, series.days).interval(np.array([0.0, 1.0]), level)
 
@@ -79,6 +80,8 @@ def difference_in_differences(series: Series, start: int, level: float) -> Inter
 def placebos(series: Series, start: int, wanted: Its) -> list[dict[str, Any]]:
     """The same regression on the days before, as if the interruption had come earlier."""
     before = series.days < start
+    if before.sum() < FEWEST:
+        return []
     own = series._replace(days=series.days[before], values=series.values[before], last=start - 1)
     room = range(int(own.days.min()) + FEWEST, start - FEWEST + 1)
     if wanted.placebos == 0 or not room:
@@ -106,11 +109,13 @@ def bands(fitted: Fitted, series: Series, level: float) -> list[tuple[Any, ...]]
     rows = []
     for day in range(series.last + 1):
         fit_ = fitted.posterior.mean(with_it[day])
-        row: tuple[Any, ...] = (series.day(day), values.get(day), fit_)
-        if day >= fitted.design.start:
-            row += tuple(fitted.posterior.interval(without[day], level))
-        else:
+        row: tuple[Any, ...] = (series.day(day), day, values.get(day), fit_)
+        if day < fitted.design.start:
             row += (None, None, None)
+        elif len(fitted.values) < FEWEST:
+            row += (fitted.posterior.mean(without[day]), None, None)
+        else:
+            row += tuple(fitted.posterior.interval(without[day], level))
         rows.append(row)
     return rows
 

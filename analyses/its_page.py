@@ -7,10 +7,10 @@ from typing import Any
 
 from analyses import results
 from analyses.ar1 import Interval
-from analyses.daily import Series
-from analyses.fitted import Fitted
+from analyses.daily import WORDS
+from analyses.fitted import DIFFERENCE, TREATED, Fitted
 from analyses.its_causalpy import BAYES, OLS
-from analyses.results import number, with_interval
+from analyses.results import number, share, with_interval
 from analyses.segmented import FEWEST
 from analyses.settings import Its
 from pipeline.core.progress import count
@@ -30,22 +30,36 @@ METHODS = {
     OLS: "CausalPy, OLS (far too short)",
 }
 
+# What the numbers of a series are in.
+FILES = {TREATED: "treated", DIFFERENCE: "difference"}
+
 # Whose answer comes first, by `its.method`.
 FIRST = {"exact": "exact", "causalpy": BAYES}
 
 
-def page(content: Mapping[str, Any], groups: Mapping[str, Fitted], series: Series, wanted: Its) -> str:
-    percent = f"{wanted.level:.0%}"
+def page(content: Mapping[str, Any], groups: Mapping[str, Fitted], wanted: Its) -> str:
+    percent, first = share(wanted.level), FIRST[wanted.method]
+    users = content["users"]
     lines = [f"# Interrupted time series: {wanted.outcome} from {wanted.start}", ""]
+    lines += [f"A day's value is {WORDS[wanted.outcome]}. {percent} intervals in brackets.", ""]
+    lines += [f"- Treated, {count(users['treated'], 'user')}: {in_words(wanted.treated)}."]
+    lines += (
+        [f"- Control, {count(users['control'], 'user')}: {in_words(wanted.control)}."] if "control" in users else []
+    )
+    lines += ["", "![the series](its.png)", ""]
     for entry, (name, one) in zip(content["groups"], groups.items(), strict=True):
-        first, n = FIRST[wanted.method], len(one.values)
+        n = len(one.values)
+        main = one.effects[first]["mean"]
+        higher = "higher" if main.estimate > 0 else "lower"
+        what = wanted.outcome if name == TREATED else f"{wanted.outcome} of the treated minus that of the control"
         shown = {method: words for method, words in METHODS.items() if method in one.effects}
         lines += [
             f"## {name.capitalize()}",
             "",
-            f"{count(n, 'day')}, {entry['post']} of them from {wanted.start} on, {count(content['users'], 'user')}. "
-            f"From then on {wanted.outcome} was {said(one.effects[first]['mean'], n)} other than without the "
-            f"intervention, on a mean day: {percent} interval in brackets, by {METHODS[first]}, n {n}.",
+            f"{count(n, 'day')}, {entry['post']} of them from {wanted.start} on. On a mean day from then on {what} was "
+            f"{higher} than without the intervention: {said(main, n)}, by {METHODS[first]}, n {n}.",
+            "",
+            f"n {n}, {count(entry['coefficients'], 'coefficient')}:",
             "",
             results.table(
                 ["effect", *shown.values()],
@@ -56,20 +70,29 @@ def page(content: Mapping[str, Any], groups: Mapping[str, Fitted], series: Serie
             ),
             "",
             *relative_lines(one),
-            f"Autocorrelation phi {said(one.phi, n)} by the exact posterior, n {n}; REML's is {number(one.reml.phi)}.",
+            f"Autocorrelation phi {said(one.phi, n)} by the exact posterior, n {n}; REML's is {number(one.reml.phi)}. "
+            f"Of the residuals at lag 1 to {len(one.residuals)}: {', '.join(map(number, one.residuals))}.",
             "",
             *sampler_lines(one),
             *(f"- {notice}." for notice in entry["notices"]),
             "",
+            *placebo_lines(entry["placebos"], wanted.level),
         ]
     if (did := content["difference_in_differences"]) is not None:
         found = Interval(did["estimate"], did["low"], did["high"])
         lines += [
-            f"Difference in differences, by the level alone: {with_interval(found)}, exact posterior, n {did['n']}.",
+            "## Difference in differences",
+            "",
+            f"{said(found, did['n'])}, exact posterior, n {did['n']}: how much the mean of treated minus control "
+            "changed, without slopes and weekdays. Beside the segmented regression above, which comes first.",
             "",
         ]
-    lines += ["![the series](its.png)", "", *placebo_lines(content["placebos"], percent), *method(wanted, series)]
+    lines += method(wanted, groups)
     return "\n".join([*lines, results.provenance(content["provenance"]), ""])
+
+
+def in_words(condition: str | None) -> str:
+    return "everybody" if condition is None else f"who has a row for which `{' '.join(condition.split())}` holds"
 
 
 def said(found: Interval | None, n: int) -> str:
@@ -102,15 +125,14 @@ def percents(ratio: Interval) -> Interval:
     return Interval(*(100 * one for one in ratio))
 
 
-def placebo_lines(found: list[dict[str, Any]], percent: str) -> list[str]:
+def placebo_lines(found: list[dict[str, Any]], level: float) -> list[str]:
     if not found:
         return []
     missed = sum(not one["holds_0"] for one in found)
     return [
-        "## Placebo days",
-        "",
-        f"The same regression on the days before, as if something had happened then. {missed} of {len(found)} "
-        f"{percent} intervals of the mean effect do not hold 0; by chance one in twenty would not.",
+        "Placebo days: the same regression of this series on the days before, as if something had happened then. "
+        f"{missed} of {len(found)} {share(level)} intervals of the mean effect do not hold 0; of independent ones "
+        f"{share(1 - level)} would not by chance, but these share their days.",
         "",
         results.table(
             ["day", "n", "mean effect, exact posterior"],
@@ -120,41 +142,48 @@ def placebo_lines(found: list[dict[str, Any]], percent: str) -> list[str]:
     ]
 
 
-def method(wanted: Its, series: Series) -> list[str]:
+def method(wanted: Its, groups: Mapping[str, Fitted]) -> list[str]:
+    lag = next(iter(groups.values())).hac_lag
     return [
         "## How",
         "",
         "Segmented regression (Wagner et al. 2002): a level and a slope before, a change of both at the interruption"
         + (", an effect of each weekday" if wanted.weekdays else "")
         + ", errors AR(1) in days. The interval is of the exact posterior with the prior 1 / sigma squared and phi "
-        "uniform on 195 points from -0.95 to 0.99; at each phi the coefficients are a t with n - k degrees of freedom. "
+        "uniform on 195 points from -0.95 to 0.99; at each phi the coefficients are a t with n - k degrees of freedom, "
+        "k being the number of coefficients. "
+        f"Newey and West's covariance takes {count(lag, 'lag')}. "
         "Over a missing day the correlation is phi to the power of the gap. An effect is what the fit has beyond the "
         "counterfactual, the line from before carried on. A treated series alone can't tell the intervention from "
         "anything else that began on the same day; the difference to a control group can, as far as both share it.",
         "",
-        f"Numbers behind the figure: series.csv, {series.first} to {series.day(series.last)}.",
+        f"Numbers behind the figure: {', '.join(f'{FILES[name]}.csv' for name in groups)}.",
         "",
     ]
 
 
-def drawn(rows: list[tuple[Any, ...]], wanted: Its) -> Any:
-    figure = results.new_figure()
-    axes = figure.subplots()
-    days = [row[0] for row in rows]
-    known = [(row[0], row[1]) for row in rows if row[1] is not None]
-    after = [row for row in rows if row[3] is not None]
-    axes.plot([day for day, _ in known], [value for _, value in known], "o", ms=3, color=results.GREY, label="day")
-    axes.plot(days, [row[2] for row in rows], "-", color=results.BLUE, label="fit")
-    axes.plot([row[0] for row in after], [row[3] for row in after], "--", color=results.ORANGE, label="without")
-    low, high = ([row[i] for row in after] for i in (4, 5))
-    axes.fill_between([row[0] for row in after], low, high, color=results.ORANGE, alpha=0.2, hatch="//", lw=0)
-    axes.axvline(wanted.start, color="black", lw=1, ls=":")  # type: ignore[arg-type]
-    axes.set_ylabel(wanted.outcome)
-    axes.set_title(
-        f"{wanted.outcome}, interrupted on {wanted.start}; dashed: without the intervention, "
-        f"{wanted.level:.0%} interval (exact posterior, n {len(known)})",
-        fontsize=9,
-    )
-    axes.legend(loc="upper left", frameon=False, ncols=3)
-    axes.tick_params(axis="x", rotation=30)
+def drawn(rows: Mapping[str, list[tuple[Any, ...]]], users: Mapping[str, int], wanted: Its) -> Any:
+    figure = results.new_figure(8.0, 1.0 + 3.0 * len(rows))
+    several = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    dashed = f"without the intervention, {share(wanted.level)} interval"
+    for axes, (name, own) in zip(several, rows.items(), strict=True):
+        known = [(row[0], row[2]) for row in own if row[2] is not None]
+        after = [row for row in own if row[4] is not None]
+        days = [day for day, _ in known]
+        axes.plot(days, [value for _, value in known], "o", ms=3, color=results.GREY, label="day")
+        for label, part in (("fit", [row for row in own if row[4] is None]), ("", after)):
+            axes.plot([row[0] for row in part], [row[3] for row in part], "-", color=results.BLUE, label=label or None)
+        axes.plot([row[0] for row in after], [row[4] for row in after], "--", color=results.ORANGE, label=dashed)
+        if after[0][5] is not None:
+            low, high = ([row[i] for row in after] for i in (5, 6))
+            axes.fill_between([row[0] for row in after], low, high, color=results.ORANGE, alpha=0.2, hatch="//", lw=0)
+        axes.axvline(wanted.start, color="black", lw=1, ls=":")
+        axes.set_ylabel(f"{wanted.outcome}{', percent' if wanted.outcome == 'mean_score' else ''}")
+        group = ", ".join(f"{number_} {of}" for of, number_ in users.items() if name != TREATED or of == "treated")
+        axes.set_title(
+            f"{name}: {group} users, n {len(known)} days, exact posterior",
+            fontsize=10,
+        )
+    several[0].legend(loc="upper left", frameon=False, ncols=3)
+    several[-1].tick_params(axis="x", rotation=30)
     return figure

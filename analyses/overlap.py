@@ -93,8 +93,8 @@ def theil_sen(values: Array) -> tuple[float, float]:
     return slope, float(np.median(values - slope * time))
 
 
-def corrected_tau(a: Array, b: Array, level: float = 0.95, always: bool = True) -> Corrected:
-    """Baseline-corrected Tau of Tarlow (2017); `always`: also where the baseline's trend is not significant."""
+def corrected_tau(a: Array, b: Array, level: float = 0.95, always: bool = False) -> Corrected:
+    """Baseline-corrected Tau of Tarlow (2017): only where the baseline has a trend at 0.05, or `always`."""
     time = np.arange(1, len(a) + len(b) + 1, dtype=np.float64)
     baseline = stats.kendalltau(time[: len(a)], a)
     slope, intercept = theil_sen(a)

@@ -115,6 +115,8 @@ def interval(case: Case, level: float, bound: int, draws: int, seed: int) -> Int
     in_b[edges[1] : edges[2]] = in_b[edges[3] :] = 1
     of_y, of_z = differences(case, cuts), differences(case._replace(sums=in_b * case.counts), cuts)
     observed = float(differences(case, np.array([case.cut]))[0])
+    if np.isnan(observed):
+        return None
 
     def kept(effect: float) -> float:
         return share(of_y - effect * of_z, observed - effect) - alpha - 1e-12

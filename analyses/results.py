@@ -24,6 +24,7 @@ BLUE, ORANGE, GREY = "#0072b2", "#b3400a", "#59636e"
 
 def new_figure(width: float = 8.0, height: float = 4.0) -> Figure:
     """Inches; 150 pixels each in the PNG."""
+    mpl.rcdefaults()  # whatever a matplotlibrc says
     # Text as text, and ids that don't come from chance.
     mpl.rcParams.update({"svg.hashsalt": "analyses", "svg.fonttype": "none", "font.family": "DejaVu Sans"})
     return Figure(figsize=(width, height), layout="constrained", dpi=150)
@@ -94,6 +95,11 @@ def with_interval(found: Interval | None, digits: int = 2) -> str:
     if found is None:
         return "none"
     return f"{number(found.estimate, digits)} ({number(found.low, digits)} to {number(found.high, digits)})"
+
+
+def share(level: float) -> str:
+    """0.95 as 95%, 0.995 as 99.5%."""
+    return f"{100 * level:.4g}%"
 
 
 def p_value(p: float, least: float) -> str:

@@ -30,6 +30,7 @@ class Its(NamedTuple):
 class Abab(NamedTuple):
     improvement: str
     randomised: bool
+    start: date | None
     shortest: int
     days: int
     level: float
@@ -57,8 +58,8 @@ def one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
     return lambda value: value in names, f"one of {', '.join(names)}"
 
 
-def whole(least: int) -> tuple[Callable[[Any], bool], str]:
-    return lambda value: type(value) is int and value >= least, f"a whole number of at least {least}"
+def whole(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
+    return lambda value: type(value) is int and least <= value <= most, f"a whole number from {least:,} to {most:,}"
 
 
 def or_null(rule: tuple[Callable[[Any], bool], str]) -> tuple[Callable[[Any], bool], str]:
@@ -66,37 +67,39 @@ def or_null(rule: tuple[Callable[[Any], bool], str]) -> tuple[Callable[[Any], bo
 
 
 FLAG = (lambda value: type(value) is bool, "true or false")
-LEVEL = (lambda value: type(value) is float and 0.5 <= value < 1, "a share such as 0.95")
+LEVEL = (lambda value: type(value) is float and 0.5 <= value <= 0.999, "a share from 0.5 to 0.999, such as 0.95")
+DAY = (lambda value: type(value) is date, "a day such as 2025-09-28, in quotes")
 CONDITION = (lambda value: type(value) is str and bool(value.strip()), "a condition of SQL")
 
 RULES: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
     "its": {
         "method": one_of(*METHODS),
         "outcome": one_of(*OUTCOMES),
-        "start": (lambda value: type(value) is date, "a day such as 2025-09-28"),
+        "start": DAY,
         "treated": or_null(CONDITION),
         "control": or_null(CONDITION),
         "weekdays": FLAG,
         "level": LEVEL,
-        "placebos": whole(0),
-        "hac_lag": or_null(whole(0)),
-        "seed": whole(0),
+        "placebos": whole(0, 1000),
+        "hac_lag": or_null(whole(0, 1000)),
+        "seed": whole(0, 2**32 - 1),
     },
     "abab": {
         "improvement": one_of("increase", "decrease"),
         "randomised": FLAG,
-        "shortest": whole(1),
-        "days": whole(4),
+        "start": or_null(DAY),
+        "shortest": whole(1, 2500),
+        "days": whole(4, 10_000),
         "level": LEVEL,
-        "bound": whole(1),
-        "plots": whole(0),
-        "draws": whole(1000),
-        "seed": whole(0),
+        "bound": whole(1, 2_000_000),
+        "plots": whole(0, 1000),
+        "draws": whole(1000, 1_000_000),
+        "seed": whole(0, 2**32 - 1),
     },
     "granger": {
         "first": one_of(*OUTCOMES),
         "second": one_of(*OUTCOMES),
-        "longest": whole(1),
+        "longest": whole(1, 100),
         "criterion": one_of("aic", "bic", "hqic"),
         "level": LEVEL,
     },

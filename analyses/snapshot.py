@@ -14,12 +14,15 @@ import duckdb
 from analyses import settings
 from analyses.settings import Settings
 from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.inputs import Inputs
+from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.files import manifest
 from pipeline.files.layout import pattern
 from pipeline.files.sql import literal, quoted
 from pipeline.views import views
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from schemas.tables import TABLES
 
 PARAMS = Path("analyses/params.yaml")
@@ -31,11 +34,10 @@ Row = tuple[Any, ...]
 class Snapshot:
     """data/export in DuckDB, as it was when the analysis began."""
 
-    def __init__(self, paths: Paths) -> None:
-        self.paths = paths
+    def __init__(self, paths: Paths, params: Params, inputs: Inputs) -> None:
+        self.paths, self.params, self.inputs = paths, params, inputs
         self.files = manifest.read(paths.quality_report, TABLES)
         manifest.check(paths.quality_report, paths.export, self.files)
-        self._before = self._state()
         # One thread: sums of floats are the same bits each time.
         self.connection = duckdb.connect(config={"threads": 1})
         for table in TABLES:
@@ -52,24 +54,33 @@ class Snapshot:
 
     def users(self, key: str, condition: str | None) -> str:
         """The users who meet a condition of params.yaml, as a query. Raises ParamsError for one that is no SQL."""
-        where = "TRUE" if condition is None else f"({condition})"
-        query = f"SELECT DISTINCT userId FROM behavioral_events WHERE {where}"
+        where = "TRUE" if condition is None else f"({condition}\n)"
+        asked, name = f"SELECT DISTINCT userId FROM behavioral_events WHERE {where}", quoted(key)
         try:
-            found = self.connection.execute(f"SELECT count(*) FROM ({query})").fetchone()
+            # Once, so that all that is said of them is of the same users.
+            self.connection.execute(f"CREATE TEMP TABLE {name} AS {asked}")
+            again = self.rows(f"(FROM {name} EXCEPT {asked}) UNION ALL ({asked} EXCEPT FROM {name}) LIMIT 1")
         except duckdb.Error as error:
+            columns = ", ".join(BEHAVIORAL_EVENTS.names)
             raise settings.wrong(
                 PARAMS,
                 f"{key} is no condition on behavioral_events: {str(error).splitlines()[0]}",
-                "a condition of SQL",
+                f"a condition of SQL on {columns}",
             ) from None
-        if not (found or (0,))[0]:
+        if again:
+            raise settings.wrong(PARAMS, f"{key} gives other users each time", "a condition without chance in it")
+        if not self.rows(f"FROM {name} LIMIT 1"):
             raise DataError(
                 f"no user meets {key}",
                 where=str(PARAMS),
-                expected=f"users with a row for which {condition or 'anything'} holds",
+                expected=f"users with a row from {self.first} to {self.last} for which {condition} holds",
                 next_step=f"edit {PARAMS}, or take another window; then the same command again",
             )
-        return query
+        return f"SELECT userId FROM {name}"
+
+    def count(self, query: str) -> int:
+        """Of how many rows the answer is."""
+        return int(self.rows(f"SELECT count(*) FROM ({query})")[0][0])
 
     def provenance(self, params: NamedTuple, packages: Sequence[str]) -> list[dict[str, str]]:
         """What the results are of and by: so many lines of a table."""
@@ -85,19 +96,6 @@ class Snapshot:
         }
         return [{"what": what, "is": words} for what, words in named.items()]
 
-    def check(self) -> None:
-        """Raise DataError where an input was changed meanwhile."""
-        if self._state() != self._before:
-            raise DataError(
-                "an input was changed while the analysis ran",
-                where=f"{PARAMS}, {self.paths.quality_report}",
-                expected="inputs that stay as they were",
-                next_step="make analyses, when nothing else runs",
-            )
-
-    def _state(self) -> tuple[bytes, bytes]:
-        return PARAMS.read_bytes(), self.paths.quality_report.read_bytes()
-
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
@@ -109,7 +107,6 @@ def analyse(name: str, analysis: Callable[[Snapshot, Settings], None]) -> None:
 
     def main() -> None:
         paths = project()
-        wanted = settings.load(PARAMS)
         if not paths.quality_report.exists():
             raise DataError(
                 f"there is no {paths.quality_report}",
@@ -117,7 +114,9 @@ def analyse(name: str, analysis: Callable[[Snapshot, Settings], None]) -> None:
                 expected="a snapshot",
                 next_step="make repro, or dvc pull",
             )
-        analysis(Snapshot(paths), wanted)
+        params, files = load_params(paths.params), [PARAMS, paths.quality_report]
+        inputs = Inputs(paths, params, lambda p: p.validate.experiment_phases, files, [paths.export])
+        analysis(Snapshot(paths, params, inputs), settings.load(PARAMS))
 
     run(name, main)
 
@@ -125,5 +124,5 @@ def analyse(name: str, analysis: Callable[[Snapshot, Settings], None]) -> None:
 def too_little(what: str, expected: str) -> PipelineError:
     """Data of which nothing can be said."""
     return DataError(
-        what, where=str(PARAMS), expected=expected, next_step=f"edit {PARAMS}, or take a longer window; then again"
+        what, where=str(PARAMS), expected=expected, next_step=f"edit {PARAMS}, or take another window; then again"
     )

@@ -21,8 +21,7 @@ from analyses import its_causalpy, randomization
 from analyses.ar1 import Array, Hac, Posterior, Reml
 from analyses.daily import Series
 from analyses.segmented import Design, design
-from analyses.settings import load
-from analyses.snapshot import PARAMS
+from analyses.settings import Its
 from benchmarks.report import table
 
 LEVEL = 0.95
@@ -89,7 +88,7 @@ def coverage_of_causalpy(cell: Cell, method: str) -> Rates:
     rng = np.random.default_rng(cell.seed)
     days, made = designed(cell)
     truth = float(made.contrasts()["mean"] @ TRUTH)
-    wanted = load(PARAMS).its._replace(weekdays=False, level=LEVEL)
+    wanted = Its("causalpy", "mean_score", date(2025, 1, 1), None, None, False, LEVEL, 0, None, cell.seed)
     held = 0
     for run in range(cell.runs):
         y = made.x @ TRUTH + SD * ar1(cell.n, cell.phi, rng)
@@ -128,7 +127,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=2000, help="series a cell; 2,000 by default")
     parser.add_argument("--seed", type=int, default=20251028)
     parser.add_argument("--causalpy", action="store_true", help="CausalPy's, too: from a venv that has it")
-    parser.add_argument("--bayes-runs", type=int, default=200, help="series a cell for its sampler; 200 by default")
+    parser.add_argument("--bayes-runs", type=int, default=100, help="series a cell for its sampler; 100 by default")
     args = parser.parse_args()
     wanted = list(cells(args.runs, args.seed))
     methods: dict[str, int] = dict.fromkeys(METHODS, args.runs)

@@ -57,7 +57,14 @@ CASES = {
     "half an hour": [row("a", f"2025-10-03 {time}") for time in ("10:00", "10:30", "11:00:01", "11:02")],
     "numbers that are none": [
         row("a", f"2025-10-03 {hour}:00", eventData=json.dumps({"session": number}))
-        for hour, number in enumerate((1.5, 1.5, -1, "x", True, None, 10**18, 10**400, {"n": 1}), 10)
+        for hour, number in enumerate((1.5, 1.5, -1, "x", "7", True, None, 10**18, 10**400, {"n": 1}), 10)
+    ],
+    "a start and another event at the same time": [
+        row("a", "2025-10-03 10:00"),
+        row("a", "2025-10-03 10:00", eventType="SESSION_STARTED"),
+        row("a", "2025-10-03 10:05"),
+        row("b", "2025-10-03 10:00", eventType="SESSION_STARTED"),
+        row("b", "2025-10-03 10:00"),
     ],
     "two open at once": [
         row("a", "2025-10-03 10:00", eventData=numbered(1), sessionPerformanceScore=10),

@@ -23,7 +23,7 @@ CODE = ("*.py", "*.sql", "*.html", "*.css")
 
 
 def _code() -> dict[Path, bytes]:
-    folders = [ROOT / name for name in ("pipeline", "schemas", "stages")]
+    folders = [ROOT / name for name in ("pipeline", "schemas", "stages", "analyses")]
     files = [file for folder in folders for kind in CODE for file in folder.rglob(kind)]
     return {file: file.read_bytes() for file in files if file.is_file()}  # and not an editor's link to nowhere
 

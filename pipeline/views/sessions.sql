@@ -7,7 +7,8 @@ WITH numbered AS (
         experimentPhase,
         -- TRY_CAST alone would round 1.5.
         CASE WHEN regexp_full_match(session, '[0-9]{1,18}') THEN CAST(session AS BIGINT) END AS app_session
-    FROM (SELECT *, eventData ->> '$.session' AS session FROM behavioral_events)
+    -- As JSON, in which a text has quotes.
+    FROM (SELECT *, CAST(eventData -> '$.session' AS VARCHAR) AS session FROM behavioral_events)
 ),
 -- Events without a number: a session begins with SESSION_STARTED, or after half an hour without any event.
 guessed AS (
@@ -19,12 +20,13 @@ guessed AS (
             *,
             CAST(
                 eventType = 'SESSION_STARTED'
-                OR coalesce(timestamp - lag(timestamp) OVER (PARTITION BY userId ORDER BY timestamp), INTERVAL 1 DAY)
+                OR coalesce(timestamp - lag(timestamp) OVER in_order, INTERVAL 1 DAY)
                 > INTERVAL 30 MINUTE
                 AS INTEGER
             ) AS begins
         FROM numbered
         WHERE app_session IS NULL
+        WINDOW in_order AS (PARTITION BY userId ORDER BY timestamp, eventType = 'SESSION_STARTED' DESC)
     )
 ),
 phases AS (
