@@ -42,11 +42,16 @@ def test_analyses(clone: Clone) -> None:
     first, explore, _ = blocks("analyses", language="sh")  # make test-causalpy runs what the third one does
     assert "Data and pipelines are up to date" in run_shell(with_venv(clone), first, {})
     said = run_shell(clone, explore, {})
-    assert "its: mean_score changed by" in said
+    assert "its: mean_score, treated minus control, changed by" in said
     assert "Ran experiment(s)" in said
+    assert "mean_effect.estimate" in said  # it moved
+    assert "dvc_plots" in said
+    assert clone.run("git", "status", "--short").stdout.split() in ([], ["??", "dvc_plots/"])
     for setting in ("abab.improvement=decrease", "granger.longest=3"):
         stage = setting.partition(".")[0]
         asked = f"analyses/dvc.yaml:{stage}", "-S", f"analyses/params.yaml:{setting}"
         assert f"{stage}: " in clone.run("dvc", "exp", "run", *asked).stdout
-    metrics = said[said.rindex("analyses/results/its/its.json") :]
-    assert metrics.split()[0] == "analyses/results/its/its.json"
+    clone.run("git", "checkout", "--", "analyses")
+    condition = "analyses/params.yaml:its.treated=\"eventData ->> '$.rollout' = 'second'\""
+    failed = clone.run("dvc", "exp", "run", "analyses/dvc.yaml:its", "-S", condition, ok=False)
+    assert "24 users meet both its.treated and its.control" in failed.stderr
