@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from contextlib import ExitStack
 
@@ -11,7 +13,7 @@ import pytest
 
 from benchmarks.relay import Relay, relay
 from pipeline.core.errors import TransientSourceError
-from tests.helpers import Database, Project, rows_of_parquet, start_extract
+from tests.helpers import ROOT, Database, Project, rows_of_parquet, start_extract
 
 
 def url(db: Database, way: Relay) -> str:
@@ -33,6 +35,55 @@ def test_a_silent_network_ends_within_the_bound(
     monkeypatch.setenv("DATABASE_URL", db.url())
     large.extract()
     assert rows_of_parquet(large.raw) == db.rows()
+
+
+CANCELS = """
+import os, sys, threading, time
+import psycopg2
+from benchmarks.relay import relay
+from pipeline.postgres.cancel import cancel, is_cancelling
+
+folder, port, database, limit = *sys.argv[1:4], int(sys.argv[4])
+with relay({"host": folder, "port": port}, 10**9) as way:
+    way_ = f"host=127.0.0.1 port={way.port} user=postgres dbname={database} sslmode=disable"
+    connection = psycopg2.connect(way_)
+    asked = threading.Event()
+
+    def ask():
+        asked.set()
+        try:
+            connection.cursor().execute("SELECT pg_sleep(60)")
+        except psycopg2.errors.QueryCanceled:
+            print("cancelled", flush=True)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.wait()
+    way.limit = limit
+    while True:
+        cancel(connection)  # again: it may come before the statement
+        thread.join(0.2)
+        if way.silent.is_set() or not thread.is_alive():
+            break
+    for _ in range(5):
+        time.sleep(0.1)
+    print("this process goes on", is_cancelling(), flush=True)
+    os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        pytest.param(10**9, "cancelled\nthis process goes on False\n", id="a cancel that arrives"),
+        pytest.param(0, "this process goes on True\n", id="a cancel in a silent network"),
+    ],
+)
+def test_a_cancel_stops_no_other_thread(db: Database, limit: int, said: str) -> None:
+    """psycopg2's own cancel() keeps Python's lock, so that this process, relay and all, would stand still for ever."""
+    command = [sys.executable, "-c", CANCELS, db.where["host"], db.where["port"], db.name, str(limit)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout == said
 
 
 def test_a_signal_ends_a_run_whatever_the_network_does(

@@ -6,13 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.sql import SQL, Identifier
 
+from pipeline.postgres.cancel import cancel, is_cancelling
 from pipeline.postgres.explain import When, explain
 from pipeline.postgres.stalled import hang_up, watch
 from pipeline.postgres.statements import fetch
@@ -55,7 +56,6 @@ NOT_LOCKABLE = ("42809", "42P01", "3F000")
 CANCEL_EVERY = 0.05
 # Seconds until the connections are shut down instead.
 CANCEL_FOR = 2.0
-CANCEL = "cancel"
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -143,11 +143,6 @@ def read_none(connection: Connection, relations: Sequence[Relation]) -> None:
         fetch(connection, SQL("SELECT {} FROM {} LIMIT 0").format(columns, relation.identifier))
 
 
-def _cancel(connection: Connection) -> None:
-    with suppress(psycopg2.Error):
-        connection.cancel()
-
-
 class SharedSnapshot:
     """One transaction snapshot for several connections: the first one, and one for each thread of a pool.
 
@@ -223,7 +218,7 @@ class SharedSnapshot:
         """Stop what still runs, after a failure or a signal, and close all connections."""
         for future in self._futures:
             future.cancel()
-        # Again until they have ended: a cancel that arrives between two statements cancels nothing. In threads, for a
+        # Again until they have ended: a cancel that arrives between two statements cancels nothing. A
         # cancel is a connection of its own, which may hang; then the connections themselves are shut down.
         until = time.monotonic() + CANCEL_FOR
         while wait(self._futures, timeout=CANCEL_EVERY).not_done:
@@ -231,9 +226,9 @@ class SharedSnapshot:
             if time.monotonic() > until:
                 for connection in connections:
                     hang_up(connection)
-            elif not any(thread.name == CANCEL for thread in threading.enumerate()):
+            elif not is_cancelling():
                 for connection in connections:
-                    threading.Thread(target=_cancel, args=(connection,), name=CANCEL, daemon=True).start()
+                    cancel(connection)
         self._alone.shutdown()
         for connection in (*self._connections, *self._holders):
             connection.close()
