@@ -62,8 +62,8 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     assert f"version {holding[:10]}" in dry
     assert before[:10] not in dry
     assert after[:10] not in dry
-    # Two days in raw and in export, and the table
-    assert "5 files with 6 rows in 1 version" in dry
+    # Two days in raw and in export, and the table, which also has a session of the user
+    assert "5 files with 7 rows in 1 version" in dry
     assert "dry run, nothing was deleted" in dry
     local = own.run("python", "-m", "commands.erase", USER_B, "--local-only").stdout
     assert f"next: python -m commands.erase {USER_B} --local-only --yes" in local
@@ -78,7 +78,7 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     done = run_shell(own, here._replace(text=for_good), {"USER_ID": USER_B})
     assert not any(file.exists() for file in holding_files)
     assert f"proof: {USER_B} is in none of" in done
-    assert "5 files with 6 rows" in done
+    assert "5 files with 7 rows" in done
     assert not failures.exists()
     assert not remembered.exists()
     again = own.run("python", "-m", "commands.erase", USER_B, "--yes").stdout
