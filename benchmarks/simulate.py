@@ -160,7 +160,8 @@ def main() -> None:
         for n in LENGTHS
         for method, runs in methods.items()
     ]
-    title = "Share of intervals (95 %) that hold the truth: level/slope/mean effect"
+    title = "Share of intervals (95 %) that hold the truth: level/slope/mean effect; "
+    title += f"{args.runs:,} series where no other number stands"
     print(table(title, ["n", "method (series)", *(f"phi {phi:g}" for phi in PHIS)], rows))
     title = f"Share of {args.runs:,} randomization tests with p at most 0.05, {DAYS} days, {SHORTEST} at least a phase"
     of_shift = [[f"{shift:g} sd", *(f"{rates[shift, phi]:.3f}" for phi in PHIS)] for shift in SHIFTS]
