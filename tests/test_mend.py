@@ -143,6 +143,7 @@ def in_parts(s3: S3, bucket: str, named: bytes, content: bytes) -> None:
     assert "-1" in client.head_object(**place)["ETag"]
 
 
+@pytest.mark.long
 def test_a_file_that_is_whole_nowhere_is_removed_and_made_anew(own: Clone, s3: S3, bucket: str) -> None:
     with_remote(own, s3, bucket)
     link(own, "hardlink")

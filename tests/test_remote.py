@@ -68,6 +68,7 @@ def test_a_clone_without_a_database_runs_a_later_stage(
     assert there - {"reports"} == brought
 
 
+@pytest.mark.long
 def test_a_remote_that_does_not_work(own: Clone, s3: S3, bucket: str, scratch: Path) -> None:
     """What one sees, that nothing is lost, and that the next push completes."""
     before = bytes_of(own)
