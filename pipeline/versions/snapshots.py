@@ -1,0 +1,132 @@
+"""Snapshots of any commit: which files each has, by table and day, and those files, from DVC's cache or a remote.
+
+DVC lists the files of data/export in an object of its own, whose MD5 stands in dvc.lock, so this also works for commits
+whose reports say nothing of files.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+from dvc.repo import Repo
+from dvc_data.hashfile.hash_info import HashInfo
+
+from pipeline.core.errors import DataError, ParamsError
+from pipeline.core.lock import outs
+from pipeline.core.paths import Paths
+from pipeline.core.progress import count
+from pipeline.files.layout import day_path, days_in, md5
+from pipeline.versions import store
+from pipeline.versions.git import GitError, git
+
+# The name of what lies in the project's folder, whether it was committed or not, as DVC calls it.
+WORKSPACE = "workspace"
+
+FILE = re.compile(r"(?P<table>[\w-]+)/event_date=(?P<day>\d{4}-\d\d-\d\d)/part-0\.parquet")
+
+# Files read side by side; hashing leaves Python's lock alone.
+THREADS = 2
+
+
+class Snapshot(NamedTuple):
+    """`files` has the MD5 of each file of data/export, by table and day. `commit` is "" for the workspace."""
+
+    name: str
+    commit: str
+    files: Mapping[str, Mapping[date, str]]
+
+    @property
+    def title(self) -> str:
+        """The name as it was asked for, and the commit where that is not the name."""
+        named = self.name == WORKSPACE or self.commit.startswith(self.name)
+        return self.name if named else f"{self.name} ({self.commit[:7]})"
+
+
+def of(repo: Repo, paths: Paths, revision: str) -> Snapshot:
+    """The snapshot of a commit, branch or tag, or of the workspace. Raises ParamsError or DataError where none is."""
+    if revision == WORKSPACE:
+        return Snapshot(WORKSPACE, "", _of_workspace(paths))
+    try:
+        commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except GitError:
+        raise ParamsError(
+            f"{revision} is no commit",
+            where=str(Path.cwd()),
+            expected=f"a commit, a branch, a tag, or {WORKSPACE}",
+            next_step="git log --oneline -- dvc.lock, which lists the snapshots",
+        ) from None
+    try:
+        known = outs(git("show", f"{commit}:./{paths.dvc_lock}"))[str(paths.export)]
+    except (GitError, KeyError):
+        raise ParamsError(
+            f"{revision} has no snapshot: its {paths.dvc_lock} names no {paths.export}",
+            where=commit,
+            expected="a commit with a snapshot",
+            next_step="git log --oneline -- dvc.lock, which lists the snapshots",
+        ) from None
+    listed = json.loads(bring(repo, revision, [known])[known].read_text(encoding="utf-8"))
+    return Snapshot(revision, commit, _by_table({entry["relpath"]: entry["md5"] for entry in listed}))
+
+
+def _of_workspace(paths: Paths) -> dict[str, dict[date, str]]:
+    tables = sorted(path for path in paths.export.iterdir() if path.is_dir()) if paths.export.is_dir() else []
+    files = {
+        f"{folder.name}/event_date={day}/part-0.parquet": day_path(folder, day)
+        for folder in tables
+        for day in days_in(folder)
+    }
+    if not files:
+        raise DataError(
+            f"there is no snapshot in {paths.export}",
+            where=str(paths.export),
+            expected="what the export stage makes",
+            next_step="make repro, or dvc pull",
+        )
+    with ThreadPoolExecutor(THREADS) as pool:
+        return _by_table(dict(zip(files, pool.map(md5, files.values()), strict=True)))
+
+
+def _by_table(files: Mapping[str, str]) -> dict[str, dict[date, str]]:
+    found: dict[str, dict[date, str]] = {}
+    for path, own in sorted(files.items()):
+        if match := FILE.fullmatch(path):
+            found.setdefault(match["table"], {})[date.fromisoformat(match["day"])] = own
+    return found
+
+
+def bring(repo: Repo, revision: str, wanted: Collection[str]) -> dict[str, Path]:
+    """The objects of these MD5s, as files of DVC's cache; what is not there comes from the default remote.
+
+    Raises DataError where one is nowhere, or has other bytes than it is named by.
+    """
+    cache = repo.cache.local
+    found = {own: Path(cache.oid_to_path(own)) for own in wanted}
+    missing = [own for own, path in found.items() if not path.exists()]
+    if missing:
+        store.remote(repo)  # raises where none is configured
+        with store.explained("remote"):
+            repo.cloud.pull([HashInfo("md5", own) for own in missing])
+        if gone := [own for own in missing if not found[own].exists()]:
+            raise DataError(
+                f"{count(len(gone), 'file')} of {revision} are neither in the cache nor in the remote",
+                where=", ".join(gone[:3]),
+                expected="a snapshot that was pushed, and whose files were not erased since",
+                next_step="dvc push, where it was made; or another commit",
+            )
+    with ThreadPoolExecutor(THREADS) as pool:
+        sums = pool.map(md5, found.values())
+    bad = [own for own, one in zip(found, sums, strict=True) if one != own.removesuffix(".dir")]
+    if bad:
+        raise DataError(
+            f"{count(len(bad), 'file')} of {revision} are damaged in the cache",
+            where=str(found[bad[0]]),
+            expected="files with the bytes that they are named by",
+            next_step="python -m commands.mend, then the same command again",
+        )
+    return found
