@@ -1,6 +1,9 @@
 """Run example queries of queries/ (or the files or statements given) on data/analytics.duckdb and print the answers.
 
 `make -C FOLDER queries` works from any directory: the relative paths of a view are those of the project's folder.
+
+--at REV asks the snapshot of a commit, branch or tag, without checking it out. Its tables have event_date beside their
+columns; files of days that a query needs and that are not in DVC's cache are fetched.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -26,9 +30,12 @@ from pipeline.checks.current import check_database
 from pipeline.checks.published import check_export
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
-from pipeline.core.process import run
+from pipeline.core.process import project, run
 from pipeline.core.progress import count, printable
 from pipeline.files.sql import literal
+
+if TYPE_CHECKING:
+    from pipeline.versions.past import Past
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,8 +58,14 @@ NOT_FINITE = re.compile(rb'("(?:[^"\\]|\\.)*")|-?(?:NaN|Infinity)')
 GAP = 2
 
 
-def connect(paths: Paths) -> duckdb.DuckDBPyConnection:
-    """The database, read only. Raises DataError when `load` has not made it yet."""
+def connect(paths: Paths | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
+    """The database, read only; or the snapshot of the commit, branch or tag `at`, in the project's folder.
+
+    Raises DataError when `load` has not made the database yet, or ParamsError where there is no such snapshot.
+    """
+    paths = paths or Paths(ROOT)
+    if at is not None:
+        return _kept.enter_context(of_snapshot(at)).connection  # files may be fetched as long as somebody asks
     if not paths.database.exists():
         raise DataError(
             "there is no data/analytics.duckdb",
@@ -73,6 +86,21 @@ def connect(paths: Paths) -> duckdb.DuckDBPyConnection:
     if Path.cwd() != paths.root:
         connection.execute(f"SET file_search_path = {literal(str(paths.root))}")
     return connection
+
+
+_kept = ExitStack()
+
+
+@contextmanager
+def of_snapshot(revision: str, first: date | None = None, last: date | None = None) -> Iterator[Past]:
+    """The snapshot of a commit, branch or tag, of the days from `first` to `last`, both included."""
+    from pipeline.versions import past, snapshots, store  # with DVC, which takes longer than most queries
+
+    project()
+    with store.project() as repo:
+        old = past.connect(repo, snapshots.of(repo, Paths(), revision), first, last)
+        with old.connection, old.explained():
+            yield old
 
 
 def statement(argument: str) -> tuple[str, str]:
@@ -228,7 +256,12 @@ def main() -> None:
     form.add_argument("--json", action="store_true", help="the whole answer as JSON, a list of objects")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write it to FILE, as CSV unless --json is given")
     parser.add_argument("--limit", type=_limit, metavar="N", help=f"at most N rows; {SHOWN} by default on a terminal")
+    parser.add_argument("--at", metavar="REV", help="of the snapshot of this commit, branch or tag")
+    parser.add_argument("--from", dest="first", type=_day, metavar="DAY", help="with --at: no day before this one")
+    parser.add_argument("--to", dest="last", type=_day, metavar="DAY", help="with --at: no day after this one")
     args = parser.parse_args()
+    if args.at is None and (args.first or args.last):
+        parser.error("--from and --to belong to --at")
     paths = Paths(ROOT)
     if args.output is not None and paths.data in args.output.absolute().parents:
         parser.error(f"{args.output} lies in data/, which the pipeline owns; choose another --output")
@@ -237,7 +270,7 @@ def main() -> None:
         parser.error("--csv, --json and --output take one query")
     wanted = args.query or [str(path) for path in sorted(paths.queries.glob("*.sql"))]
 
-    def answer() -> None:
+    def answer(connection: duckdb.DuckDBPyConnection) -> None:
         for title, sql in map(statement, wanted):
             if not whole:
                 show(connection, title, sql, args.limit or SHOWN)
@@ -246,8 +279,12 @@ def main() -> None:
             if args.output is not None:
                 print(f"query: {count(rows, 'row')} in {args.output}")
 
-    with connect(paths) as connection:
-        interruptible(connection, answer)
+    if args.at is None:
+        with connect(paths) as connection:
+            interruptible(connection, lambda: answer(connection))
+        return
+    with of_snapshot(args.at, args.first, args.last) as old:
+        interruptible(old.connection, lambda: answer(old.connection))
 
 
 def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], None]) -> None:
@@ -261,6 +298,13 @@ def interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], None
                 connection.interrupt()
                 wait([future], timeout=0.05)
             raise
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2025-10-01") from None
 
 
 def _limit(text: str) -> int:
