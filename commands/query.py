@@ -18,7 +18,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -33,6 +33,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count, printable
 from pipeline.files.sql import literal
+from pipeline.views import views
 
 if TYPE_CHECKING:
     from pipeline.versions.past import Past
@@ -93,13 +94,17 @@ _kept = ExitStack()
 
 @contextmanager
 def of_snapshot(revision: str, first: date | None = None, last: date | None = None) -> Iterator[Past]:
-    """The snapshot of a commit, branch or tag, of the days from `first` to `last`, both included."""
+    """The snapshot of a commit, branch or tag, of the days from `first` to `last`, both included, and its views."""
     from pipeline.versions import past, snapshots, store  # with DVC, which takes longer than most queries
 
     project()
     with store.project() as repo:
         old = past.connect(repo, snapshots.of(repo, Paths(), revision), first, last)
         with old.connection, old.explained():
+            if days := old.days.get(views.OF):
+                with suppress(duckdb.BinderException):  # of columns that the snapshot does not have yet
+                    for statement in views.create(views.days_between(min(days), max(days))):
+                        old.connection.execute(statement)
             yield old
 
 

@@ -343,7 +343,7 @@ def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     own.run("git", "remote", "add", "origin", hub)
     own.run("git", "push", "-qu", "origin", "HEAD")
     words = {"s3://BUCKET/FOLDER": f"s3://{bucket}/events ENDPOINT={s3.url}", "REV": old, "BRANCH": "theirs"}
-    remote, older, elsewhere, damaged, later, there, back, merge, one = blocks("versions", language="sh")
+    remote, older, elsewhere, damaged, later, there, past, back, merge, one = blocks("versions", language="sh")
 
     def run(clone: Clone, block: Block) -> str:
         script = re.sub(r"make (refresh|night)", rf"make \1 UNTIL={UNTIL}", block.text).replace(
@@ -367,6 +367,7 @@ def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     assert own.run("git", "log", "-1", "--format=%s").stdout == f"Snapshot {UNTIL}: 11 rows, warned\n"
     bad = own.run("git", "rev-parse", "HEAD").stdout.strip()
     assert "rows" in run(own, there)
+    assert "0 removed" in run(own, past)
     (reading,) = blocks("versions", language="python")
     assert "11" in own.run("python", "-c", reading.text).stdout
     run(own, back)

@@ -7,7 +7,7 @@ cache is fetched when it is opened.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from threading import Lock
@@ -22,7 +22,6 @@ from pipeline.files.layout import PART, PREFIX
 from pipeline.files.sql import literal, quoted
 from pipeline.versions import snapshots
 from pipeline.versions.snapshots import Snapshot
-from pipeline.views import views
 
 PROTOCOL = "snapshot"
 
@@ -74,8 +73,9 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
 
 
 class Past(NamedTuple):
-    """A connection to a snapshot, and its files."""
+    """A connection to a snapshot, its files, and the days that it has of each table."""
 
+    days: Mapping[str, Mapping[date, str]]
     connection: duckdb.DuckDBPyConnection
     files: Objects
 
@@ -91,13 +91,13 @@ class Past(NamedTuple):
 
 
 def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: date | None = None) -> Past:
-    """A view of each table, over the days from `first` to `last`, both included, and the views for research.
+    """A view of each table, over the days from `first` to `last`, both included.
 
-    The tables' views have event_date beside their columns. Raises ParamsError where no day is left.
+    The views have event_date beside their columns. Raises ParamsError where no day is left.
     """
     chosen = {table: _between(snapshot, table, first, last) for table in snapshot.files}
     files = {_name(table, day): md5 for table, days in chosen.items() for day, md5 in days.items()}
-    past = Past(duckdb.connect(), Objects(repo, snapshot.name, files))
+    past = Past(chosen, duckdb.connect(), Objects(repo, snapshot.name, files))
     past.connection.register_filesystem(past.files)
     with past.explained():
         for table, days in chosen.items():
@@ -108,11 +108,6 @@ def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: dat
                 f"CREATE VIEW {quoted(table)} AS FROM read_parquet([{listed}], hive_partitioning = true, "
                 "hive_types = {'event_date': DATE})"
             )
-    if views.OF in chosen:
-        window = views.days_between(min(chosen[views.OF]), max(chosen[views.OF]))
-        with suppress(duckdb.BinderException):  # of columns that the snapshot does not have yet
-            for statement in views.create(window):
-                past.connection.execute(statement)
     return past
 
 
