@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote check docs test test-long lint bench simulate simulate-causalpy faults test-airflow test-mlflow test-causalpy clean
+.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote tag check docs test test-long lint bench simulate simulate-causalpy faults test-airflow test-mlflow test-causalpy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -83,6 +83,9 @@ remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://B/FOLDER, ENDPOINT=...)
 	@$(RUN) dvc remote add --default --force storage "$(URL)"
 	@$(RUN) dvc remote modify storage verify true
 	@test -z "$(ENDPOINT)" || $(RUN) dvc remote modify storage endpointurl "$(ENDPOINT)"
+
+tag: $(BIN)/.ready ## name this snapshot so that it can be cited (NAME, REV)
+	@$(RUN) python -m commands.tag $(if $(REV),--rev "$(REV)") $(if $(NAME),"$(NAME)")
 
 check: $(BIN)/.ready ## is the commit whole: dvc.lock and the remote? Needs no data
 	@$(RUN) python -m commands.check

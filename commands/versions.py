@@ -41,17 +41,31 @@ class Version(NamedTuple):
 def read(paths: Paths, last: int, everywhere: bool) -> list[Version]:
     """The last snapshots of the current branch, or of all branches and tags, newest first."""
     found: dict[str, Version] = {}
+    named = tags(paths)
     of = ["--all"] if everywhere else []
     log = git("log", "--full-history", "--date-order", "--format=%H %cs", *of, "--", str(paths.dvc_lock))
     for line in log.splitlines():
         commit, day = line.split()
-        md5 = outs(_content(commit, str(paths.dvc_lock)) or "").get(str(paths.export))
+        md5 = _md5(paths, commit)
         if md5 is None or md5 in found:
             continue
         if len(found) == last:
             break
-        found[md5] = _version(paths, commit, day, md5)
+        found[md5] = _version(paths, commit, day, md5)._replace(tags=tuple(named.get(md5, ())))
     return list(found.values())
+
+
+def tags(paths: Paths) -> dict[str, list[str]]:
+    """The tags of each snapshot, by the MD5 of the list of its files: whatever commit with it they are on."""
+    found: dict[str, list[str]] = {}
+    for name in git("tag", "--list").split("\n"):
+        if name and (md5 := _md5(paths, f"refs/tags/{name}")):
+            found.setdefault(md5, []).append(name)
+    return found
+
+
+def _md5(paths: Paths, commit: str) -> str | None:
+    return outs(_content(commit, str(paths.dvc_lock)) or "").get(str(paths.export))
 
 
 def _content(commit: str, path: str) -> str | None:
@@ -72,11 +86,10 @@ def _json(commit: str, path: str) -> Mapping[str, Any]:
 def _version(paths: Paths, commit: str, day: str, md5: str) -> Version:
     quality, checks = (_json(commit, str(path)) for path in (paths.quality_report, paths.checks_report))
     days = sorted(entry["day"] for entry in quality.get("files", []) if "day" in entry)
-    tags = git("tag", "--points-at", commit).split()
     return Version(
         commit,
         day,
-        tuple(tags),
+        (),
         md5,
         f"{days[0]} to {days[-1]}" if days else None,
         quality.get("rows"),

@@ -343,7 +343,7 @@ def test_versions(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     own.run("git", "remote", "add", "origin", hub)
     own.run("git", "push", "-qu", "origin", "HEAD")
     words = {"s3://BUCKET/FOLDER": f"s3://{bucket}/events ENDPOINT={s3.url}", "REV": old, "BRANCH": "theirs"}
-    remote, older, elsewhere, damaged, later, there, past, back, merge, one = blocks("versions", language="sh")
+    remote, older, elsewhere, damaged, later, there, past, _, back, merge, one = blocks("versions", language="sh")
 
     def run(clone: Clone, block: Block) -> str:
         script = re.sub(r"make (refresh|night)", rf"make \1 UNTIL={UNTIL}", block.text).replace(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from datetime import timedelta
 
 import pytest
 
+from tests.docs import blocks, run_shell, with_venv
 from tests.fix_remote import S3, copy_of, night, with_remote
 from tests.helpers import UNTIL, Clone, Database, event
 
@@ -72,3 +75,35 @@ def test_what_is_no_snapshot(own: Clone) -> None:
     failed = own.run("python", "-m", "commands.query", "SELECT 1", "--from", "2025-10-01", ok=False)
     assert "--from and --to belong to --at" in failed.stderr
     assert "the remote was not asked: no remote" in own.run("python", "-m", "commands.versions").stdout
+
+
+def test_a_snapshot_gets_a_name_that_can_be_cited(own: Clone) -> None:
+    page = blocks("versions", language="sh")[7]
+    said = run_shell(with_venv(own), page, {}).splitlines()
+    head, day = own.run("git", "show", "-s", "--format=%H %cs", "HEAD").stdout.split()
+    listed = json.loads(own.text("data/reports/quality.json"))["files"]
+    lines = "".join(f"{one['table']} {one['day']} {one['sha256']}\n" for one in listed)
+    digest = hashlib.sha256(lines.encode()).hexdigest()
+    of = f"2025-10-23 to 2025-10-27 (UTC), 10 rows, SHA-256 {digest}. {day}."
+    assert said[-1] == f"Behavioural events [Data set]. commit {head[:10]}, {of}"
+    named = f"Behavioural events [Data set]. version study-1, commit {head[:10]}, {of}"
+    assert named in said
+    assert own.run("git", "tag", "--list", "--format=%(contents:subject)", "study-1").stdout.strip() == named
+    assert own.run("git", "rev-parse", "study-1^{commit}").stdout.strip() == head
+    assert own.run("python", "-m", "commands.versions").stdout.splitlines()[1].endswith("  study-1")
+    tree = own.run("git", "mktree", "--missing").stdout.strip()
+    empty = own.run("git", "commit-tree", tree, "-m", "nothing").stdout.strip()
+    for given, said_ in (
+        (("study-1",), "'study-1' can't be a tag"),
+        (("a name",), "'a name' can't be a tag"),
+        (("-d",), ""),
+        (("study-2", "--rev", "nobody"), "nobody is no commit"),
+        (("study-2", "--rev", empty), "no snapshot that can be cited"),
+    ):
+        failed = own.run("python", "-m", "commands.tag", *given, ok=False)
+        assert failed.returncode != 0
+        assert said_ in failed.stderr
+        assert "Traceback" not in failed.stderr
+    (own.path / "data/reports/load.json").write_text("{}")
+    assert "data/reports/load.json is not as it is committed" in own.fails("python", "-m", "commands.tag", "study-2")
+    assert own.run("git", "tag").stdout.split() == ["study-1"]

@@ -71,7 +71,7 @@ def read(report: Path, tables: Sequence[Table]) -> dict[str, dict[date, File]]:
     Raises DataError when the report is missing or damaged, or does not list just these tables.
     """
     try:
-        found = _parse(read_report(report, "files")["files"])
+        found = parse(read_report(report, "files")["files"])
         if _stage(report) == "extract" and any(not f.digest for days in found.values() for f in days.values()):
             raise ValueError(report)
     except (KeyError, TypeError, ValueError):
@@ -92,7 +92,8 @@ def read(report: Path, tables: Sequence[Table]) -> dict[str, dict[date, File]]:
     return found
 
 
-def _parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]]:
+def parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]]:
+    """The files that a report lists. Raises ValueError, TypeError or KeyError where it is damaged."""
     found: dict[str, dict[date, File]] = {}
     for entry in listed:
         match entry:
@@ -112,7 +113,7 @@ def kept(report: Path, folder: Path, wanted: Mapping[date, str]) -> dict[date, F
     Where the report is missing or damaged nothing is known of any file.
     """
     try:
-        listed = _parse(read_report(report, "files")["files"]).get(folder.name, {})
+        listed = parse(read_report(report, "files")["files"]).get(folder.name, {})
     except (DataError, KeyError, TypeError, ValueError):
         return {}
     same = {day: listed[day] for day, made in wanted.items() if day in listed and listed[day].made_from == made}

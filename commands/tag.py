@@ -1,0 +1,62 @@
+"""Give a snapshot a name that a paper can cite: an annotated tag of Git, whose message is the citation.
+
+Without a name it only prints the citation of the commit. Refuses a commit whose snapshot failed its quality checks, and
+one that is not what lies here.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from pipeline.core.errors import ParamsError
+from pipeline.core.paths import Paths
+from pipeline.core.process import project, run
+from pipeline.versions import citation
+from pipeline.versions.git import GitError, changed, git
+
+
+def tag(paths: Paths, name: str | None, revision: str) -> None:
+    """Make the tag, if a name is given, and print the citation. Raises ParamsError for what can't be named."""
+    found = citation.of(paths, revision)
+    if name is None:
+        print(found.line(found.commit))
+        return
+    if found.verdict == "failed":
+        raise ParamsError(
+            f"the snapshot of {revision} is not to be used: {found.sentence}",
+            where=found.commit,
+            expected="a snapshot that passed its quality checks, or was warned of",
+            next_step="python -m commands.versions, and another REV",
+        )
+    own = [str(path) for path in (paths.dvc_lock, paths.watermark, paths.reports)]
+    if revision == "HEAD" and (others := changed(*own)):
+        raise ParamsError(
+            f"{', '.join(others[:3])} is not as it is committed",
+            where=str(paths.root.absolute()),
+            expected="a commit that is what lies here",
+            next_step="git commit, or name a REV",
+        )
+    line = found.line(name)
+    try:
+        git("check-ref-format", f"refs/tags/{name}")
+        git("tag", "--annotate", "--message", line, "--", name, found.commit)
+    except GitError as error:
+        raise ParamsError(
+            f"{name!r} can't be a tag: {error.what}",
+            where="NAME",
+            expected="a name that Git takes and that is not taken",
+            next_step="git tag, which lists those that are",
+        ) from None
+    print(f"{line}\ntag: {name} is {found.commit[:10]}; next: git push origin {name}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m commands.tag", description=__doc__)
+    parser.add_argument("name", nargs="?", help="the tag's name, such as 2025-study-1")
+    parser.add_argument("--rev", default="HEAD", help="of another commit; HEAD by default")
+    args = parser.parse_args()
+    tag(project(), args.name, args.rev)
+
+
+if __name__ == "__main__":
+    run("tag", main)
