@@ -22,10 +22,12 @@ def test_bench(clone: Clone) -> None:
         "The night after",
         "Example queries",
         "Targets",
+        "Research, as whole processes",
+        "All rows of each view",
     ):
         assert title in said
     rows = re.findall(r"^\| (.+?) \| at most (.+?) \| (.+?) \| (yes|no|-) \|$", said, re.M)
-    assert len(rows) == 12
+    assert len(rows) == 12 + 4  # of the pipeline, and of research
     assert ("a night on, rows sent by PostgreSQL, times the new day's", "1", "1.00", "yes") in rows
 
 
