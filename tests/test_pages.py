@@ -24,6 +24,7 @@ def test_quality_page(clone: Clone) -> None:
     assert yaml.safe_load(snippet.text)["quality"].items() <= params["quality"].items()
 
 
+@pytest.mark.long
 def test_nights(clone: Clone, s3: S3, bucket: str) -> None:
     """With a bare repository as origin."""
     bare = clone.path / "origin"

@@ -13,6 +13,7 @@ from tests.helpers import UNTIL, Clone, Database, event
 pytestmark = pytest.mark.xdist_group("remote")
 
 
+@pytest.mark.long
 def test_a_night_pushes_its_day_and_an_old_snapshot_comes_back(own: Clone, db: Database, s3: S3, bucket: str) -> None:
     """In the same clone, in another one, and read without being checked out; a night pushes the new day only."""
     first = own.run("git", "rev-parse", "HEAD").stdout.strip()
