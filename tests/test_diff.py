@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands.diff import check_keys
 from pipeline.core.errors import DataError, ParamsError
+from pipeline.files import manifest
 from pipeline.versions.diff import Diff, Sides
 from schemas.rules import unique
 from schemas.table import Column, Table
@@ -158,6 +160,23 @@ def test_columns_that_came_and_went(tmp_path: Path, duck: duckdb.DuckDBPyConnect
     assert summary.days[0].modified == 1
 
 
+def test_pseudonyms_of_other_keys_are_no_change(tmp_path: Path) -> None:
+    """Refused: no row would be the same. A file without rows tells of no key."""
+
+    def one(name: str, key: str, rows: int = 1) -> dict[date, Path]:
+        file = tmp_path / name
+        made = pa.table({"id": ["a"] * rows}).replace_schema_metadata({manifest.PSEUDONYMS: key} if key else None)
+        pq.write_table(made, file)
+        return {FIRST.date(): file}
+
+    check_keys(Sides(SMALL, one("a", "k1"), one("b", "k1")))
+    check_keys(Sides(SMALL, one("a", "k1"), one("b", "k2", rows=0)))
+    check_keys(Sides(SMALL, one("a", "k1"), {}))
+    for key in ("k2", ""):
+        with pytest.raises(DataError, match="not made with the same key"):
+            check_keys(Sides(SMALL, one("a", "k1"), one("b", key)))
+
+
 @pytest.mark.xdist_group("remote")
 def test_between_commits_and_the_workspace(own: Clone, db: Database, s3: S3, bucket: str, tmp_path: Path) -> None:
     """What differs, whatever names it; another clone fetches those files only, into DVC's cache."""
@@ -191,6 +210,8 @@ def test_between_commits_and_the_workspace(own: Clone, db: Database, s3: S3, buc
     s3.forget_requests()
     assert other.run(*command).stdout == said
     assert not [path for path in s3.requests("GET") if "/files/md5/" in path]
+    of_user = other.run("python", "-m", "commands.diff", first, second, "--user", "c" * 25).stdout
+    assert "no row of behavioral_events that was asked for" in of_user
     only = other.run("python", "-m", "commands.diff", first, second, "--where", "sessionPerformanceScore = 7").stdout
     assert "0 added, 0 removed, 1 modified" in only
     for given, said in (
