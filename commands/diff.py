@@ -171,6 +171,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.feed and args.output is None:
         parser.error("--feed says how --output is written; give both")
+    if args.output is not None and Paths().data.absolute() in args.output.absolute().parents:
+        parser.error(f"{args.output} lies in data/, which the pipeline owns; choose another --output")
     asked = Asked(args.table, args.user, args.where, args.output, args.feed)
     diff(project(), (args.before, args.after), asked)
 

@@ -214,6 +214,8 @@ def test_between_commits_and_the_workspace(own: Clone, db: Database, s3: S3, buc
     assert "no row of behavioral_events that was asked for" in of_user
     only = other.run("python", "-m", "commands.diff", first, second, "--where", "sessionPerformanceScore = 7").stdout
     assert "0 added, 0 removed, 1 modified" in only
+    owned = other.run("python", "-m", "commands.diff", first, second, "--output", "data/rows.csv", ok=False)
+    assert "which the pipeline owns" in owned.stderr
     for given, said in (
         (("no-such-branch",), "no-such-branch is no commit"),
         (("HEAD~1000",), "is no commit"),
