@@ -96,7 +96,7 @@ docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
 test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run the tests
 	@$(RUN) python -m pytest -q -rs -n 3 --dist loadgroup tests
 
-test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers ## the longest tests, as broken nights (four minutes)
+test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers ## the longest tests, as broken nights (six minutes)
 	@$(RUN) python -m pytest -q -rs -n 2 --dist loadgroup -m long tests
 
 lint: $(BIN)/.ready-dev ## check style, types and the packages
