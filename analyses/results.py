@@ -48,7 +48,7 @@ def as_json(content: Mapping[str, Any]) -> bytes:
 
 
 def plain(value: Any) -> Any:
-    """Numbers of twelve digits: what is beyond differs between processors."""
+    """Numbers of nine digits: what is beyond differs between processors."""
     if isinstance(value, Interval):
         return {name: plain(one) for name, one in value._asdict().items()}
     if isinstance(value, Mapping):

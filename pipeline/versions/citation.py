@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
-from pipeline.core.errors import DataError, ParamsError
+from pipeline.core.errors import DataError
 from pipeline.core.paths import Paths
 from pipeline.files.manifest import parse as parse_files
 from pipeline.files.manifest import sha256_of
-from pipeline.versions.git import GitError, git
+from pipeline.versions.git import GitError, commit_of, git
 
 TITLE = "Behavioural events"
 
@@ -38,15 +38,7 @@ class Citation(NamedTuple):
 
 def of(paths: Paths, revision: str) -> Citation:
     """Of a commit, by what its reports say. Raises ParamsError or DataError where they say nothing."""
-    try:
-        commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
-    except GitError:
-        raise ParamsError(
-            f"{revision} is no commit",
-            where="REV",
-            expected="a commit, a branch or a tag",
-            next_step="python -m commands.versions --all",
-        ) from None
+    commit = commit_of(revision)
     try:
         quality, checks = (_report(commit, str(path)) for path in (paths.quality_report, paths.checks_report))
         files = parse_files(quality["files"])

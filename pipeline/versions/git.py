@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.core.errors import PipelineError
+from pipeline.core.errors import ParamsError, PipelineError
 from pipeline.core.progress import count
 
 # A commit of a night begins with this word, by which a later one knows its own.
@@ -79,6 +79,19 @@ def head() -> str | None:
         return git("rev-parse", "--short", "HEAD").strip()
     except PipelineError:
         return None
+
+
+def commit_of(revision: str) -> str:
+    """The commit that a commit, branch or tag names. Raises ParamsError where it names none."""
+    try:
+        return git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
+    except GitError:
+        raise ParamsError(
+            f"{revision} is no commit",
+            where=str(Path.cwd()),
+            expected="a commit, a branch or a tag",
+            next_step="python -m commands.versions --all, which lists the snapshots",
+        ) from None
 
 
 def changed(*paths: str) -> list[str]:

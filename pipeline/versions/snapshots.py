@@ -23,7 +23,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.progress import count
 from pipeline.files.layout import day_path, days_in, md5
 from pipeline.versions import store
-from pipeline.versions.git import GitError, git
+from pipeline.versions.git import GitError, commit_of, git
 
 # The name of what lies in the project's folder, whether it was committed or not, as DVC calls it.
 WORKSPACE = "workspace"
@@ -52,15 +52,7 @@ def of(repo: Repo, paths: Paths, revision: str) -> Snapshot:
     """The snapshot of a commit, branch or tag, or of the workspace. Raises ParamsError or DataError where none is."""
     if revision == WORKSPACE:
         return Snapshot(WORKSPACE, "", _of_workspace(paths))
-    try:
-        commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}").strip()
-    except GitError:
-        raise ParamsError(
-            f"{revision} is no commit",
-            where=str(Path.cwd()),
-            expected=f"a commit, a branch, a tag, or {WORKSPACE}",
-            next_step="git log --oneline -- dvc.lock, which lists the snapshots",
-        ) from None
+    commit = commit_of(revision)
     try:
         known = outs(git("show", f"{commit}:./{paths.dvc_lock}"))[str(paths.export)]
     except (GitError, KeyError):
