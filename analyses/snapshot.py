@@ -23,7 +23,7 @@ from pipeline.files.layout import pattern
 from pipeline.files.sql import literal, quoted
 from pipeline.views import views
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 PARAMS = Path("analyses/params.yaml")
 RESULTS = Path("analyses/results")
@@ -36,17 +36,18 @@ class Snapshot:
 
     def __init__(self, paths: Paths, params: Params, inputs: Inputs) -> None:
         self.paths, self.params, self.inputs = paths, params, inputs
-        self.files = manifest.read(paths.quality_report, TABLES)
+        tables = chosen(TABLES, params.tables)
+        self.files = manifest.read(paths.quality_report, tables)
         manifest.check(paths.quality_report, paths.export, self.files)
         # One thread: sums of floats are the same bits each time.
         self.connection = duckdb.connect(config={"threads": 1})
-        for table in TABLES:
+        for table in tables:
             columns = ", ".join(column.quoted for column in table.columns)
             read = f"read_parquet({literal(pattern(paths.export / table.name))}, hive_partitioning = false)"
             self.connection.execute(f"CREATE VIEW {quoted(table.name)} AS SELECT {columns} FROM {read}")
         days = self.files[views.OF]
         self.first, self.last = min(days), max(days)
-        for statement in views.create(views.days_between(self.first, self.last)):
+        for statement in views.create(views.days_between(self.first, self.last), self.files):
             self.connection.execute(statement)
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Row]:

@@ -13,7 +13,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files.layout import remove_dangling_links
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 
 def preflight(paths: Paths) -> None:
@@ -23,9 +23,10 @@ def preflight(paths: Paths) -> None:
     mend_links(paths)
     params = load_params(paths.params)
     check_declared(TABLES)
-    check_names(TABLES, params.quality)
+    tables = chosen(TABLES, params.tables)
+    check_names(tables, params.quality)
     pinned = watermark.load(paths.watermark)
-    for table in TABLES:
+    for table in tables:
         watermark.pinned(pinned, table.name, params.extract.days)
 
 

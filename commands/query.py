@@ -11,12 +11,10 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
-import shutil
 import sys
 import tempfile
-import textwrap
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
@@ -31,8 +29,9 @@ from pipeline.checks.published import check_export
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
-from pipeline.core.progress import count, printable
+from pipeline.core.progress import count
 from pipeline.files.sql import literal
+from pipeline.tell import grid
 from pipeline.views import views
 
 if TYPE_CHECKING:
@@ -46,17 +45,8 @@ SHOWN = 12
 # More rows than anybody has.
 MAX_LIMIT = 10**12
 
-# Where the terminal's width is not known.
-WIDTH = 100
-
-# Titles are not broken into shorter lines.
-NARROW = 40
-
 # What DuckDB writes into JSON that JSON has not; texts are left as they are.
 NOT_FINITE = re.compile(rb'("(?:[^"\\]|\\.)*")|-?(?:NaN|Infinity)')
-
-# Blanks between two columns.
-GAP = 2
 
 
 def connect(paths: Paths | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -103,7 +93,7 @@ def of_snapshot(revision: str, first: date | None = None, last: date | None = No
         with old.connection, old.explained():
             if days := old.days.get(views.OF):
                 with suppress(duckdb.BinderException):  # of columns that the snapshot does not have yet
-                    for statement in views.create(views.days_between(min(days), max(days))):
+                    for statement in views.create(views.days_between(min(days), max(days)), old.days):
                         old.connection.execute(statement)
             yield old
 
@@ -157,9 +147,8 @@ def one_statement(connection: duckdb.DuckDBPyConnection, title: str, sql: str) -
 
 def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int) -> None:
     """Print the first rows of the answer, all of its columns, and how many rows there are."""
-    width = shutil.get_terminal_size((WIDTH, 24)).columns
-    heading = printable(" ".join(title.split()))
-    print("\n" + textwrap.fill(heading, max(width, NARROW), initial_indent="-- ", subsequent_indent="   "))
+    width = grid.width()
+    print("\n" + grid.heading(title, width))
     begin = time.perf_counter()
     first, total = [], 0
     with explained(title):
@@ -168,53 +157,9 @@ def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int
             first += [batch.slice(0, limit - total)] if total < limit else []
             total += batch.num_rows
     seconds = time.perf_counter() - begin
-    print(table(pa.Table.from_batches(first, answer.schema), width))
+    print(grid.text(pa.Table.from_batches(first, answer.schema), width))
     some = f", {count(limit, 'row')} shown" if total > limit else ""
     print(f"{count(total, 'row')} in {seconds * 1000:.0f} ms{some}")
-
-
-def table(rows: pa.Table, width: int) -> str:
-    """The rows with all columns, each value on a line of its own where a table would be wider than `width`."""
-    cells = [[cell(text) for text in column] for column in zip(*texts(rows), strict=True)]
-    cells = cells or [[] for _ in rows.column_names]
-    names = [cell(name) for name in rows.column_names]  # which a PIVOT takes from the data
-    widths = [max(map(len, [name, *column])) for name, column in zip(names, cells, strict=True)]
-    if not rows.num_rows:
-        return textwrap.fill("  ".join(names), max(width, NARROW))
-    if sum(widths) + GAP * (len(widths) - 1) > width:
-        return records(names, list(zip(*cells, strict=True)), width)
-    numeric = [pa.types.is_integer(kind) or pa.types.is_floating(kind) for kind in rows.schema.types]
-    lines = [names, ["-" * n for n in widths], *zip(*cells, strict=True)]
-    set_out = [
-        [text.rjust(n) if right else text.ljust(n) for text, n, right in zip(line, widths, numeric, strict=True)]
-        for line in lines
-    ]
-    return "\n".join((" " * GAP).join(line).rstrip() for line in set_out)
-
-
-def texts(rows: pa.Table) -> list[tuple[str | None, ...]]:
-    """The rows as DuckDB writes them. Python has no infinite timestamps and no years after 9999."""
-    numbered = rows.rename_columns([f"column{n}" for n in range(rows.num_columns)])  # names may stand there twice
-    with duckdb.connect() as connection:
-        return connection.from_arrow(numbered).project("COLUMNS(*)::VARCHAR").fetchall()
-
-
-def records(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
-    """Each value on a line of its own, cut off at `width`."""
-    longest = max(map(len, names))
-    lines = []
-    for number, row in enumerate(rows, 1):
-        lines.append(f"-- row {number}")
-        for name, text in zip(names, row, strict=True):
-            line = f"{name:<{longest}}  {text}"
-            lines.append(line if len(line) <= width else line[: width - 1] + "…")
-    return "\n".join(lines)
-
-
-def cell(value: str | None) -> str:
-    """A value on one line. Control characters are named, because a terminal would obey them."""
-    text = "NULL" if value is None else " ".join(value.split())
-    return printable(text)
 
 
 def write(connection: duckdb.DuckDBPyConnection, title: str, sql: str, to: Destination) -> int:
@@ -276,7 +221,12 @@ def main() -> None:
     wanted = args.query or [str(path) for path in sorted(paths.queries.glob("*.sql"))]
 
     def answer(connection: duckdb.DuckDBPyConnection) -> None:
+        there = {name for (name,) in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()}
         for title, sql in map(statement, wanted):
+            missing = {table for view in views.VIEWS if view.name in sql for table in view.needs} - there
+            if not args.query and missing:
+                print(f"\n-- {title}\nnot asked: the snapshot has no {', '.join(sorted(missing))}")
+                continue
             if not whole:
                 show(connection, title, sql, args.limit or SHOWN)
                 continue

@@ -39,7 +39,7 @@ from pipeline.postgres.target import Target
 from pipeline.postgres.unchanged import Saved, SnapshotAge, enum_labels, snapshot_age
 from schemas import types
 from schemas.table import Table
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # Seconds that the clocks of this machine and of PostgreSQL may differ: what Kerberos allows (RFC 4120, 5 minutes).
 MAX_SKEW = 300
@@ -90,7 +90,7 @@ def refresh(paths: Paths, params: Params, options: Options) -> None:
 
 def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | None) -> Watermark:
     """What the source holds now."""
-    with source.connect(params.source, TABLES) as target:
+    with source.connect(params.source, chosen(TABLES, params.tables)) as target:
         until = options.until or default_until(target)
         if old is not None and not target.is_sample:  # before all days are hashed; the sample has more to be told first
             moved.check_back(old.until, until, options.accept or options.until is not None)
@@ -100,7 +100,7 @@ def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | 
         print(f"refresh: pinning {count(len(window), 'day')} before {until} in {target.name}", flush=True)
         # On the sample also what was pinned before, to see whether that was another source.
         before = dict(old.tables) if target.is_sample and old is not None else {}
-        days = {table.name: sorted({*window, *before.get(table.name, ())}) for table in TABLES}
+        days = {table.name: sorted({*window, *before.get(table.name, ())}) for table in chosen(TABLES, params.tables)}
         found = pin_days(paths, params.extract, target, days)
         check_source(paths, before, found)
         return Watermark(until, {name: {day: pins[day] for day in window} for name, pins in found.items()})

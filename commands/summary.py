@@ -19,7 +19,7 @@ from pipeline.core.process import project, run
 from pipeline.core.progress import count, printable
 from pipeline.core.reports import read_report
 from pipeline.core.verdict import SIGNS
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # Wider lines are hard to read.
 MAX_WIDTH = 110
@@ -41,7 +41,7 @@ def summary(paths: Paths, params: Params, width: int) -> str:
     """
     extracted = read_report(paths.extract_report, "window", "days", "tables", "made_from")
     validated = read_report(paths.validation_report, "tables", "checks", "failed_rows")
-    quality = read_report(paths.quality_report, "rows", "users", "bytes", "values", "files")
+    quality = read_report(paths.quality_report, "rows", "users", "bytes", "tables", "values", "files")
     loaded = read_report(paths.load_report, "made_from", "tables")
     checks = read_report(paths.checks_report, "verdict", "sentence")
     aside = sum(entry["quarantine"] for entry in loaded["tables"])
@@ -56,6 +56,7 @@ def summary(paths: Paths, params: Params, width: int) -> str:
         if not aside
         else f"{quality['rows']:,} in Parquet and DuckDB, and {aside:,} in quarantine: "
         f"the {rows_of(extracted):,} that PostgreSQL held",
+        **by_table(quality),
         "users": f"{quality['users']:,}",
         **conditions(extracted, loaded),
         "rules": f"{len(validated['checks'])}, {count(validated['failed_rows'], 'failing row')}",
@@ -71,6 +72,12 @@ def summary(paths: Paths, params: Params, width: int) -> str:
         for name, text in lines.items()
     )
     return f"\nBehavioural events, ready to query\n{body}\n\nNext, for example:\n  {NEXT}\n"
+
+
+def by_table(quality: Report) -> dict[str, str]:
+    """Rows of each table, where there are several."""
+    tables = quality["tables"]
+    return {"": join(f"{entry['table']} {entry['rows']:,}" for entry in tables)} if len(tables) > 1 else {}
 
 
 def rows_of(report: Report) -> int:
@@ -92,11 +99,12 @@ def conditions(extracted: Report, loaded: Report) -> dict[str, str]:
 def values(quality: Report) -> dict[str, str]:
     """How many rows have each value of the columns that are counted, most first."""
     said = {}
-    for table in TABLES:
+    tables = chosen(TABLES, [entry["table"] for entry in quality["tables"]])
+    for table in tables:
         for column in table.counted:
             found = [entry for entry in quality["values"] if (entry["table"], entry["column"]) == (table.name, column)]
             most_first = sorted(found, key=lambda entry: (-entry["rows"], entry["value"] or "none"))
-            name = column if len(TABLES) == 1 else f"{table.name}.{column}"
+            name = column if len(tables) == 1 else f"{table.name}.{column}"
             said[name] = join(f"{printable(entry['value'] or 'none')} {entry['rows']:,}" for entry in most_first)
     return said
 

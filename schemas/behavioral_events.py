@@ -106,6 +106,7 @@ BEHAVIORAL_EVENTS = Table(
     type="eventType",
     phase="experimentPhase",
     score="sessionPerformanceScore",
+    references=(("contextMetadataId", "context_metadata"),),
     counted=("eventType", "experimentPhase"),
     indexes=(("idx_user_timestamp", ("userId", "timestamp")), ("idx_experiment_phase", ("experimentPhase",))),
 )

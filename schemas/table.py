@@ -76,7 +76,9 @@ class Table(NamedTuple):
     type: str | None = None
     phase: str | None = None
     score: str | None = None
+    daily: bool = True  # whether a day without rows is a sign of something wrong
     rules: tuple[Rule, ...] = ()  # over several columns of a row
+    references: tuple[tuple[str, str], ...] = ()  # columns that hold keys of another table, and its name
     counted: tuple[str, ...] = ()  # columns of which quality.json counts each value
     indexes: tuple[tuple[str, tuple[str, ...]], ...] = ()  # name and columns, in a DuckDB file with the rows
 

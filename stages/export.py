@@ -23,7 +23,7 @@ from pipeline.engine.executor import executor
 from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import day_path, quarantined_rows, replacing_days, sha256, write_report
 from pipeline.files.manifest import File, Files
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # Files written side by side; each holds a row group in memory. It changes no byte.
 THREADS = 2
@@ -32,12 +32,15 @@ THREADS = 2
 def export(paths: Paths, params: Params) -> None:
     """Make data/export and quality.json. Raises DataError when validate did not vouch for what is there."""
     reports = [paths.extract_report, paths.validation_report]
-    inputs = Inputs(paths, params, lambda p: (p.export, p.extract.batch_size), reports, [paths.raw, paths.quarantine])
+    inputs = Inputs(
+        paths, params, lambda p: (p.tables, p.export, p.extract.batch_size), reports, [paths.raw, paths.quarantine]
+    )
     key = pseudonyms.fingerprint(pseudonyms.key()) if params.export.pseudonymize else NO_PSEUDONYMS
-    raw = manifest.read(paths.extract_report, TABLES)
+    tables = chosen(TABLES, params.tables)
+    raw = manifest.read(paths.extract_report, tables)
     check_validated(paths, raw)
-    shared = {table.name: made_from.exported(table, key) for table in TABLES}
-    bad = {table.name: quarantined_rows(paths.quarantined(table.name)) for table in TABLES}
+    shared = {table.name: made_from.exported(table, key) for table in tables}
+    bad = {table.name: quarantined_rows(paths.quarantined(table.name)) for table in tables}
     wanted = {
         name: {day: manifest.made_from(shared[name], file.sha256, bad[name].get(day, ())) for day, file in days.items()}
         for name, days in raw.items()
@@ -56,7 +59,7 @@ def export(paths: Paths, params: Params) -> None:
                 batch_size=params.extract.batch_size,
                 path=day_path(staging / table.name, day),
             )
-            for table in TABLES
+            for table in tables
             for day, file in raw[table.name].items()
             if day not in kept[table.name]
         ]
@@ -66,7 +69,7 @@ def export(paths: Paths, params: Params) -> None:
         found = figures(
             [
                 (table, [day_path(root / table.name, day) for day, root in places[table.name].items()])
-                for table in TABLES
+                for table in tables
             ]
         )
         inputs.check()

@@ -37,7 +37,7 @@ from pipeline.postgres.catalog import check_contract, check_instants
 from pipeline.postgres.retry import retrying
 from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # Days that a message names before the rest is only counted.
 NAMED = 5
@@ -48,10 +48,11 @@ Pins = Mapping[str, Mapping[date, Pin]]
 def extract(paths: Paths, params: Params) -> None:
     """Make data/raw and extract.json. Raises what read_days raises, and PinError when a day was never pinned."""
     check_declared(TABLES)
-    inputs = Inputs(paths, params, lambda p: (p.source, p.extract), [paths.watermark])
+    inputs = Inputs(paths, params, lambda p: (p.tables, p.source, p.extract), [paths.watermark])
     pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
-    pins = {table.name: watermark.pinned(pinned, table.name, params.extract.days) for table in TABLES}
-    shared = {table.name: made_from.raw(table, params.extract) for table in TABLES}
+    tables = chosen(TABLES, params.tables)
+    pins = {table.name: watermark.pinned(pinned, table.name, params.extract.days) for table in tables}
+    shared = {table.name: made_from.raw(table, params.extract) for table in tables}
     kept, filtered = {}, bool(params.extract.user_id)
     for name, days in pins.items():
         wanted = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
@@ -94,7 +95,7 @@ def read_days(
     expected = None if users else sum(pin.rows for some in pins.values() for pin in some.values())
     files = {}
     with (
-        source.connect(params.source, TABLES) as target,
+        source.connect(params.source, chosen(TABLES, params.tables)) as target,
         executor(params.extract.workers) as pool,
         shared_snapshot(target, pool) as snapshot,
     ):
@@ -179,7 +180,7 @@ def check(params: Params) -> None:
     """Only compare the contract with the database, as a deploy of the app may ask before it migrates."""
 
     def compare() -> tuple[str, list[str]]:
-        with source.connect(params.source, TABLES) as target, transaction(target) as connection:
+        with source.connect(params.source, chosen(TABLES, params.tables)) as target, transaction(target) as connection:
             return target.name, check_contract(connection, target)
 
     name, notices = retrying("extract", params.source, compare)

@@ -9,7 +9,7 @@ compared again, as long as a view reads the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +34,7 @@ from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.files.verified import Verified
 from pipeline.views import views
 from schemas.table import Table
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # The oldest storage format that holds the file's content: it opens in DuckDB 1.2 and later, and a file that holds only
 # a view then has the same bytes every time.
@@ -52,27 +52,28 @@ NAMED = 3
 
 def load(paths: Paths, params: Params) -> None:
     """Make data/analytics.duckdb and load.json. Raises DataError when rows are missing, too many or other ones."""
-    strategy = params.load.strategy
+    strategy, tables = params.load.strategy, chosen(TABLES, params.tables)
     reports, folders = [paths.extract_report, paths.quality_report], [paths.raw, paths.quarantine, paths.export]
-    inputs = Inputs(paths, params, lambda p: (p.load, p.export), reports, folders)
+    inputs = Inputs(paths, params, lambda p: (p.tables, p.load, p.export), reports, folders)
     asked = made_from.loaded(params)
     made = read_report(paths.quality_report, "made_from")["made_from"]
     keys = {entry["table"]: entry["pseudonyms"] for entry in made}
-    raw, exported = (manifest.read(report, TABLES) for report in (paths.extract_report, paths.quality_report))
+    raw, exported = (manifest.read(report, tables) for report in (paths.extract_report, paths.quality_report))
     manifest.check(paths.extract_report, paths.raw, raw)
     manifest.check(paths.quality_report, paths.export, exported)
     with replacing(paths.database) as new:
         build(new, paths, strategy, keys, raw)
         results = {}
-        for table in TABLES:
+        for table in tables:
             # Pseudonyms are not to be compared with the ids they stand for.
             columns = tuple(c.name for c in table.columns if not (params.export.pseudonymize and c.pseudonym))
             job = Job(table, raw[table.name], exported[table.name], columns, asked)
             results[table.name] = compare_table(paths, new, job)
+        pointing = references(paths, tables)
         differences = [difference for result in results.values() for difference in result.differences]
         inputs.check()
         compared = {"data/raw": manifest.sha256_of(raw), "data/export": manifest.sha256_of(exported)}
-        write_report(paths.load_report, report(asked, results, compared))
+        write_report(paths.load_report, report(asked, results, compared, pointing))
         if differences:
             more = f" and {len(differences) - NAMED} more" if len(differences) > NAMED else ""
             raise DataError(
@@ -82,6 +83,12 @@ def load(paths: Paths, params: Params) -> None:
                 next_step=f"rm -r {paths.raw} {paths.export} && dvc repro, which makes every file anew",
             )
     verified.save(paths.verified("load"), {name: result.verified for name, result in results.items()})
+    for one in pointing:
+        if one["missing"]:
+            said = f"{one['missing']:,} of {count(one['rows'], 'row')} of {one['table']} with a {one['column']}"
+            print(
+                f"load: notice: {said} point to no row of {one['to']} in the snapshot, whose day may be outside of it"
+            )
     # A reader keeps the file that it has open. A write-ahead log that somebody left belongs to the old file.
     paths.database.with_name(paths.database.name + ".wal").unlink(missing_ok=True)
     totals = [result.totals for result in results.values()]
@@ -91,6 +98,29 @@ def load(paths: Paths, params: Params) -> None:
     said = f"{count(rows, 'row')},{with_aside} equal to PostgreSQL, raw and export on every day"
     more = f"; the content of {count(known, 'day')} had been compared before and not changed" if known else ""
     print(f"load: {paths.database} ({strategy}), {said}{more}")
+
+
+def references(paths: Paths, tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """For each column that holds keys of another table: rows with one, and of them those whose row is not there."""
+    keys = {table.name: table.column(table.key).quoted for table in tables}
+    asked = [(table, column, to) for table in tables for column, to in table.references if to in keys]
+
+    def count_missing(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+        found = []
+        for table, column, to in asked:
+            own, other = (
+                f"read_parquet({literal(pattern(paths.export / name))}, hive_partitioning = false)"
+                for name in (table.name, to)
+            )
+            rows, missing = connection.execute(
+                f"SELECT count(*), count(*) FILTER (held.{keys[to]} IS NULL) "
+                f"FROM (SELECT {quoted(column)} AS value FROM {own} WHERE {quoted(column)} IS NOT NULL) "
+                f"LEFT JOIN (SELECT DISTINCT {keys[to]} FROM {other}) AS held ON held.{keys[to]} = value"
+            ).fetchall()[0]
+            found.append({"table": table.name, "column": column, "to": to, "rows": rows, "missing": missing})
+        return found
+
+    return with_memory(MEMORY_LIMIT, count_missing, {"temp_directory": str(paths.data)}) if asked else []
 
 
 def build(
@@ -116,7 +146,7 @@ def build(
         # A fixed name, because the file's bytes hold it.
         connection.execute(f"ATTACH {literal(str(database))} AS analytics (STORAGE_VERSION '{STORAGE_VERSION}')")
         connection.execute("USE analytics")
-        for table in TABLES:
+        for table in (table for table in TABLES if table.name in raw):
             folder, name = paths.export / table.name, quoted(table.name)
             columns = ", ".join(column.quoted for column in table.columns)
             select = f"SELECT {columns} FROM read_parquet({literal(pattern(folder))}, hive_partitioning = false)"
@@ -134,9 +164,9 @@ def build(
                 connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
         if days := raw.get(views.OF):
             if strategy == "view":
-                run_all(connection, views.create(views.days_of_files(pattern(paths.export / views.OF))))
+                run_all(connection, views.create(views.days_of_files(pattern(paths.export / views.OF)), raw))
             else:
-                run_all(connection, views.create(views.days_between(min(days), max(days)), views.KEPT))
+                run_all(connection, views.create(views.days_between(min(days), max(days)), raw, views.KEPT))
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
 
@@ -222,7 +252,12 @@ def judge(job: Job, known: Collection[date], found: Compared) -> tuple[dict[str,
     return totals, differences
 
 
-def report(asked: Mapping[str, Any], results: Mapping[str, Result], compared: Mapping[str, str]) -> dict[str, Any]:
+def report(
+    asked: Mapping[str, Any],
+    results: Mapping[str, Result],
+    compared: Mapping[str, str],
+    pointing: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
     """load.json: headline figures, and lists of the rows in each place and of what does not agree."""
     return {
         "equal": not any(result.differences for result in results.values()),
@@ -232,6 +267,7 @@ def report(asked: Mapping[str, Any], results: Mapping[str, Result], compared: Ma
             {"table": table, **result.totals, "columns": result.columns, "columns_compared": result.compared}
             for table, result in results.items()
         ],
+        "references": list(pointing),
         "differences": [difference for result in results.values() for difference in result.differences],
     }
 

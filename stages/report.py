@@ -29,7 +29,7 @@ from pipeline.files.layout import day_path, replacing_files, write_report
 from pipeline.files.manifest import File
 from pipeline.page.render import Line, MovedDay, Null, Page, Part, Phase, Type, render
 from pipeline.page.series import series
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # Findings on the first screen.
 WORST = 3
@@ -44,13 +44,14 @@ def report(paths: Paths, params: Params) -> None:
     inputs = Inputs(
         paths,
         params,
-        lambda p: (p.quality, p.validate.experiment_phases, p.extract.user_id),
+        lambda p: (p.tables, p.quality, p.validate.experiment_phases, p.extract.user_id),
         reports,
         [paths.export],
     )
-    quality.check_names(TABLES, params.quality)
+    tables = chosen(TABLES, params.tables)
+    quality.check_names(tables, params.quality)
     asked = made_from.reported(params)
-    exported = manifest.read(paths.quality_report, TABLES)
+    exported = manifest.read(paths.quality_report, tables)
     manifest.check(paths.quality_report, paths.export, exported)
     pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
     found = {
@@ -59,10 +60,13 @@ def report(paths: Paths, params: Params) -> None:
             [day_path(paths.export / table.name, day) for day in exported[table.name]],
             params.validate.experiment_phases,
         )
-        for table in TABLES
+        for table in tables
     }
     asked_users = len(params.extract.user_id)
-    facts = [of_table(paths, pinned, found[table.name], exported[table.name], asked_users) for table in TABLES]
+    facts = [
+        of_table(paths, pinned, found[table.name], exported[table.name], asked_users)._replace(daily=table.daily)
+        for table in tables
+    ]
     results = [result for one in facts for result in quality.judge(one, params.quality)]
     validated = read_report(paths.validation_report, "checks", "failures")
     made = read_report(paths.quality_report, "made_from")["made_from"]

@@ -32,7 +32,7 @@ from pipeline.files.sql import parquet, quoted, with_memory
 from pipeline.files.verified import Verified
 from schemas.rules import Settings
 from schemas.table import Table
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # For the search for duplicates, beside the checks. DuckDB spills to disk what does not fit.
 DUPLICATES_MEMORY = "96MB"
@@ -53,18 +53,21 @@ def validate(paths: Paths, params: Params) -> None:
     Raises DataError when data/raw is not what extract wrote, PinError when it does not hold the pinned rows, and in
     strict mode RowsInvalidError when a row breaks the contract.
     """
-    inputs = Inputs(paths, params, lambda p: (p.validate, p.extract.batch_size), [paths.extract_report], [paths.raw])
-    files = manifest.read(paths.extract_report, TABLES)
+    inputs = Inputs(
+        paths, params, lambda p: (p.tables, p.validate, p.extract.batch_size), [paths.extract_report], [paths.raw]
+    )
+    tables = chosen(TABLES, params.tables)
+    files = manifest.read(paths.extract_report, tables)
     manifest.check(paths.extract_report, paths.raw, files)
     until = max(day for days in files.values() for day in days) + timedelta(days=1)
     settings = Settings(watermark.midnight(until), params.validate.labels)
     asked = made_from.checked(params.validate)
     by = {key: value for key, value in asked.items() if key != "mode"}  # which decides where failing rows go
-    keys = {table.name: verified.cache_key(by, until if table.other_time_rules else None) for table in TABLES}
+    keys = {table.name: verified.cache_key(by, until if table.other_time_rules else None) for table in tables}
     with replacing_files(paths.quarantine) as new:
         checked = {
             table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new))
-            for table in TABLES
+            for table in tables
         }
         found = {name: result.findings for name, result in checked.items()}
         for name, result in checked.items():

@@ -41,6 +41,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UNTIL = date(2025, 10, 28)
 YESTERDAY = UNTIL - timedelta(days=1)
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+PARAMS["tables"] = ["behavioral_events"]
 PARAMS["quality"]["shrunk_days"]["level"] = "off"  # of a window of two days, one that loses a row is half
 
 # Where Debian's packages are installed.
@@ -288,6 +289,7 @@ def use(monkeypatch: pytest.MonkeyPatch, *tables: Table) -> None:
     """The stages and refresh read these tables."""
     for module in (refresh, extract, validate, export, load):
         monkeypatch.setattr(module, "TABLES", tables)
+        monkeypatch.setattr(module, "chosen", lambda tables, _: tables)
 
 
 def environment() -> dict[str, str]:

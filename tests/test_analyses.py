@@ -46,7 +46,7 @@ class InMemory(Snapshot):
             "CAST(eventData AS JSON) AS eventData) FROM rows"
         )
         self.connection.unregister("rows")
-        for statement in create(days_between(first, last)):
+        for statement in create(days_between(first, last), ["behavioral_events"]):
             self.connection.execute(statement)
 
 

@@ -95,7 +95,7 @@ def views(rows: list[Row]) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.executemany(
                 "INSERT INTO behavioral_events VALUES (?, ?, ?, ?, ?, ?)", [list(one.values()) for one in rows]
             )
-        for statement in create(days_between(FIRST, LAST)):
+        for statement in create(days_between(FIRST, LAST), ["behavioral_events"]):
             connection.execute(statement)
         yield connection
 

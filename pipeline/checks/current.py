@@ -24,7 +24,7 @@ from pipeline.files import manifest
 from pipeline.files.layout import md5 as md5_of
 from pipeline.files.layout import quarantined_rows
 from pipeline.files.manifest import Files
-from schemas.tables import TABLES
+from schemas.tables import TABLES, chosen
 
 # A plain `dvc repro` runs what DVC knows to have changed. It does not know what was saved between the end of a stage
 # and its own look at the files.
@@ -49,7 +49,7 @@ def check_current(paths: Paths, params: Params) -> None:
 
 def differences(paths: Paths, params: Params, stages: int = 5) -> Iterator[tuple[str, str]]:
     """Each of the first `stages` stages whose report is of other inputs than are there, or of another run, and why."""
-    raw = manifest.read(paths.extract_report, TABLES)
+    raw = manifest.read(paths.extract_report, chosen(TABLES, params.tables))
     locked = lock.load(paths.dvc_lock)
     looks = {
         "extract": (extracted, paths.extract_report),
@@ -66,7 +66,7 @@ def differences(paths: Paths, params: Params, stages: int = 5) -> Iterator[tuple
 def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
     pinned = watermark.load(paths.watermark)
     listed = read_report(paths.extract_report, "made_from")["made_from"]
-    for table, entry in zip(TABLES, listed, strict=False):
+    for table, entry in zip(chosen(TABLES, params.tables), listed, strict=False):
         shared = made_from.raw(table, params.extract)
         if others := list(other(entry, {**shared, "stage": made_from.code(*made_from.EXTRACT_REPORT)})):
             yield from others
@@ -91,9 +91,9 @@ def validated(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
 
 def exported(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
     report = read_report(paths.quality_report, "made_from")
-    files = manifest.read(paths.quality_report, TABLES)
+    files = manifest.read(paths.quality_report, chosen(TABLES, params.tables))
     aside = read_report(paths.validation_report, "failed_rows")["failed_rows"]
-    for table, entry in zip(TABLES, report["made_from"], strict=False):
+    for table, entry in zip(chosen(TABLES, params.tables), report["made_from"], strict=False):
         key = entry["pseudonyms"]
         if any(column.pseudonym for column in table.columns) and params.export.pseudonymize != (key != NO_PSEUDONYMS):
             yield f"{table.name} was exported {'without' if key == NO_PSEUDONYMS else 'with'} pseudonyms"
@@ -114,7 +114,7 @@ def loaded(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
     report = read_report(paths.load_report, "equal", "made_from", "compared")
     yield from other(report["made_from"][0], made_from.loaded(params))
     compared = {entry["files"]: entry["sha256"] for entry in report["compared"]}
-    files = {"data/raw": raw, "data/export": manifest.read(paths.quality_report, TABLES)}
+    files = {"data/raw": raw, "data/export": manifest.read(paths.quality_report, chosen(TABLES, params.tables))}
     if compared != {name: manifest.sha256_of(listed) for name, listed in files.items()}:
         yield "it compared other files than those of extract.json and quality.json"
     if not report["equal"]:
@@ -124,7 +124,7 @@ def loaded(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
 def reported(paths: Paths, params: Params, _: Files) -> Iterator[str]:
     report = read_report(paths.checks_report, "made_from", "judged")
     yield from other(report["made_from"][0], made_from.reported(params))
-    exported = manifest.read(paths.quality_report, TABLES)
+    exported = manifest.read(paths.quality_report, chosen(TABLES, params.tables))
     judged = {entry["files"]: entry["sha256"] for entry in report["judged"]}
     if judged != made_from.judged(exported, paths.watermark):
         yield "it judged other files than those of quality.json, or another watermark.yaml"

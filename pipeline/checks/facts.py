@@ -27,6 +27,7 @@ class Facts(NamedTuple):
     quarantined: int
     backwards: int | None  # events; None: the table has no phases
     moved: Moved | None
+    daily: bool = True  # rows are expected on each day
 
 
 def since_first(rows: Mapping[date, int]) -> dict[date, int]:
@@ -58,6 +59,8 @@ def marked(facts: Facts, limit: float) -> dict[date, str]:
     """A word for each day that is missing, further than `limit` from its weekday's median, or got rows late."""
     changes = facts.moved.tables.get(facts.table, {}) if facts.moved else {}
     marks = {day: "late" for day, change in changes.items() if change.rows > change.before}
+    if not facts.daily:
+        return dict(sorted(marks.items()))
     marks |= {day: "outlying" for day, share in deviations(facts.rows).items() if abs(share) > limit}
     marks |= dict.fromkeys(missing_days(facts.rows), "missing")
     return dict(sorted(marks.items()))

@@ -25,6 +25,9 @@ from pipeline.core.verdict import FAILED, PASSED, SIGNS, UNKNOWN, WARNED
 from pipeline.core.watermark import Change, midnight
 from schemas.table import Table
 
+# Checks that take for granted that rows come on each day.
+OF_DAYS = ("rows", "last_day", "day_rows", "empty_days", "last_event")
+
 # Days that are named before the rest is only counted.
 NAMED = 3
 
@@ -49,7 +52,9 @@ def judge(facts: Facts, quality: Quality) -> list[Result]:
         own = tuple(which for which, _ in threshold.each)
         for which, one in ((None, threshold), *threshold.each):
             if one.level != "off":
-                found.append(LOOKS[name](Check(name, which, own, one, facts)))
+                check = Check(name, which, own, one, facts)
+                judged = facts.daily or name not in OF_DAYS
+                found.append(LOOKS[name](check) if judged else check.unknown("the table may have days without rows"))
     return found
 
 
@@ -220,6 +225,8 @@ def users(check: Check) -> Result:
     found, asked = check.facts.users, check.facts.asked
     if found is None:
         return check.unknown("no column names a user")
+    if not found and not check.facts.daily:
+        return check.unknown("there are no rows")
     least = min(check.limit, asked) if asked else check.limit
     words = f"{count(found, 'user')}" + (f" of the {asked:,} asked for" if asked else "")
     return check.result(found, found < least, words, expected=f"at least {least:,g}")._replace(limit=least)

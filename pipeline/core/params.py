@@ -10,6 +10,7 @@ import yaml
 
 from pipeline.core.errors import ParamsError
 from schemas.rules import CUID
+from schemas.tables import TABLES
 
 Mode = Literal["strict", "quarantine"]
 Strategy = Literal["view", "table"]
@@ -101,6 +102,7 @@ class Night(NamedTuple):
 
 
 class Params(NamedTuple):
+    tables: tuple[str, ...]
     source: Source
     extract: Extract
     validate: Validate
@@ -149,6 +151,15 @@ def _choice(path: Path, key: str, value: object, choices: tuple[str, ...]) -> An
     if value not in choices or not isinstance(value, str):
         raise _error(path, key, value, "one of " + ", ".join(choices))
     return value
+
+
+def _tables(path: Path, key: str, value: object) -> tuple[str, ...]:
+    known = [table.name for table in TABLES]
+    if not isinstance(value, list) or not value or not all(name in known for name in value):
+        raise _error(
+            path, key, value, f"a list with at least one of {', '.join(known)}, the tables of schemas/tables.py"
+        )
+    return tuple(name for name in known if name in value)
 
 
 def _users(path: Path, key: str, value: object) -> tuple[str, ...]:
@@ -237,6 +248,7 @@ def load_params(path: Path) -> Params:
     quality = _group(path, top["quality"], "quality", Quality._fields)
     night = _group(path, top["night"], "night", Night._fields)
     return Params(
+        tables=_tables(path, "tables", top["tables"]),
         source=Source(
             application_name=_name(path, "source.application_name", source["application_name"]),
             statement_timeout=_integer(path, "source.statement_timeout", source["statement_timeout"], 0, 86_400),

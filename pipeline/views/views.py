@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pipeline.files.sql import literal, quoted
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from schemas.context_metadata import CONTEXT_METADATA
 from schemas.table import Table
 
 OF = BEHAVIORAL_EVENTS.name  # what they read
@@ -22,6 +23,7 @@ class View(NamedTuple):
     name: str
     description: str
     columns: Mapping[str, str]
+    needs: tuple[str, ...] = (OF,)  # tables
 
     @property
     def sql(self) -> str:
@@ -118,6 +120,20 @@ VIEWS = (
             "last_date": "The UTC day of the last event.",
         },
     ),
+    View(
+        "events_with_context",
+        "One row is one event, with the check-in that it points to, as far as that is in the snapshot.",
+        {
+            **{column.name: column.description for column in BEHAVIORAL_EVENTS.columns},
+            "context_timestamp": "When the check-in was, UTC; NULL without one.",
+            **{
+                column.name: column.description
+                for column in CONTEXT_METADATA.columns
+                if column.name not in ("id", "userId", "timestamp", "notes", "dataSource")
+            },
+        },
+        (OF, CONTEXT_METADATA.name),
+    ),
 )
 
 
@@ -125,12 +141,14 @@ VIEWS = (
 KEPT = ("sessions",)
 
 
-def create(days: str, kept: Collection[str] = ()) -> Iterator[str]:
-    """The statements that make the views and say what they are. `days` is the SELECT of event_days.
+def create(days: str, tables: Collection[str], kept: Collection[str] = ()) -> Iterator[str]:
+    """The statements that make the views of these tables and say what they are. `days` is the SELECT of event_days.
 
     Those whose names are `kept` become tables.
     """
     for view in (DAYS, *VIEWS):
+        if not set(view.needs) <= set(tables):
+            continue
         kind = "TABLE" if view.name in kept else "VIEW"
         yield f"CREATE {kind} {quoted(view.name)} AS {days if view is DAYS else view.sql}"
         yield f"COMMENT ON {kind} {quoted(view.name)} IS {literal(view.description)}"
