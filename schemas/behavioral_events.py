@@ -78,8 +78,14 @@ BEHAVIORAL_EVENTS = Table(
             rules=(one_of("LOW", "MEDIUM", "HIGH"),),
             enum="EngagementLevel",
         ),
-        Column("sessionPerformanceScore", "int", "Score of the session so far, in percent.", rules=(between(0, 100),)),
-        Column("timeOfDay", "int", "Hour of the day, as the app saw it.", rules=(between(0, 23),)),
+        Column(
+            "sessionPerformanceScore",
+            "int",
+            "Score of the session so far, in percent.",
+            rules=(between(0, 100),),
+            unit="percent",
+        ),
+        Column("timeOfDay", "int", "Hour of the day, as the app saw it.", rules=(between(0, 23),), unit="hour"),
         Column(
             "experimentPhase",
             "text",

@@ -50,10 +50,16 @@ class Rule(NamedTuple):
     needs_window: bool = False  # no batch alone can decide it
     needs_until: bool = False  # what passed once may fail when `until` has moved
     kinds: tuple[Kind, ...] = ()  # of columns that it can check; any where there are none
+    # What metadata tells other programs, where the rule is of that kind.
+    param: str = ""  # whose labels in params.yaml replace `values`
+    pattern: str = ""
+    limits: tuple[float, float] | None = None  # both included
 
 
 def matches(pattern: str) -> Rule:
-    return Rule("str_matches", f"matches `{pattern}`", partial(_matches, pattern), kinds=("text", "enum"))
+    return Rule(
+        "str_matches", f"matches `{pattern}`", partial(_matches, pattern), kinds=("text", "enum"), pattern=pattern
+    )
 
 
 def _matches(pattern: str, _: Settings, **common: Any) -> pa.Check:
@@ -65,7 +71,8 @@ def _matches(pattern: str, _: Settings, **common: Any) -> pa.Check:
 def one_of(*values: str, param: str = "") -> Rule:
     """One of these values, or of those that params.yaml has under `validate.PARAM`."""
     words = "one of " + ", ".join(f"`{value}`" for value in values)
-    return Rule("isin", words, partial(_one_of, values, param), values=values, kinds=("text", "enum"))
+    kinds: tuple[Kind, ...] = ("text", "enum")
+    return Rule("isin", words, partial(_one_of, values, param), values=values, kinds=kinds, param=param)
 
 
 def _one_of(values: tuple[str, ...], param: str, settings: Settings, **common: Any) -> pa.Check:
@@ -75,7 +82,8 @@ def _one_of(values: tuple[str, ...], param: str, settings: Settings, **common: A
 
 
 def between(low: float, high: float) -> Rule:
-    return Rule("in_range", f"{low} to {high}", partial(_between, low, high), kinds=("int", "bigint", "float"))
+    kinds: tuple[Kind, ...] = ("int", "bigint", "float")
+    return Rule("in_range", f"{low} to {high}", partial(_between, low, high), kinds=kinds, limits=(low, high))
 
 
 def _between(low: float, high: float, _: Settings, **common: Any) -> pa.Check:

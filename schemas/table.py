@@ -32,6 +32,8 @@ class Column(NamedTuple):
     digits: tuple[int, int] | None = None  # precision and scale of numeric, of a column of kind decimal
     # A pseudonym takes its place in an export with pseudonyms. Columns that hold the same ids have the same word here.
     pseudonym: str | None = None
+    unit: str = ""
+    free: bool = False  # what people type; the data dictionary shows no value of it
 
     @property
     def quoted(self) -> str:
