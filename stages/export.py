@@ -1,12 +1,16 @@
 """Publish the validated rows: one snappy Parquet file a day and table in data/export, with JSON typed as JSON.
 
 Reads data/raw, data/quarantine and the report of validate; writes data/export and quality.json. Every raw row is
-either exported, in the same order, or in quarantine. The files of days that did not change stay as they are.
+either exported, in the same order, or in quarantine. The files of days that did not change stay as they are. Beside the
+tables stand the files that describe them to others: datapackage.json, croissant.json, README.md and SHA256SUMS.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import date
+from pathlib import Path
 
 from pipeline.checks import made_from
 from pipeline.checks.figures import figures
@@ -23,6 +27,9 @@ from pipeline.engine.executor import executor
 from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import day_path, quarantined_rows, replacing_days, sha256, write_report
 from pipeline.files.manifest import File, Files
+from pipeline.handover import metadata
+from pipeline.handover.described import Part, described
+from schemas.table import Table
 from schemas.tables import TABLES, chosen
 
 # Files written side by side; each holds a row group in memory. It changes no byte.
@@ -33,7 +40,11 @@ def export(paths: Paths, params: Params) -> None:
     """Make data/export and quality.json. Raises DataError when validate did not vouch for what is there."""
     reports = [paths.extract_report, paths.validation_report]
     inputs = Inputs(
-        paths, params, lambda p: (p.tables, p.export, p.extract.batch_size), reports, [paths.raw, paths.quarantine]
+        paths,
+        params,
+        lambda p: (p.tables, p.export, p.dataset, p.extract.batch_size),
+        reports,
+        [paths.raw, paths.quarantine],
     )
     key = pseudonyms.fingerprint(pseudonyms.key()) if params.export.pseudonymize else NO_PSEUDONYMS
     tables = chosen(TABLES, params.tables)
@@ -72,9 +83,16 @@ def export(paths: Paths, params: Params) -> None:
                 for table in tables
             ]
         )
+        each = [(table, parts(table, files[table.name], places[table.name])) for table in tables]
+        beside = describe(paths, params, each)
+        for name, content in beside.items():
+            (staging / name).write_bytes(content)
         inputs.check()
-    made = [{**one, "report": made_from.code(*made_from.EXPORT_REPORT)} for one in shared.values()]
-    write_report(paths.quality_report, {**found, "made_from": made, "files": manifest.entries(files)})
+    made = [{**one, **made_from.export_report(params.dataset)} for one in shared.values()]
+    known = [{"file": name, "sha256": hashlib.sha256(content).hexdigest()} for name, content in beside.items()]
+    write_report(
+        paths.quality_report, {**found, "made_from": made, "metadata": known, "files": manifest.entries(files)}
+    )
     total = sum(map(len, files.values()))
     print(f"export: kept {total - len(tasks)}, wrote {len(tasks)}")
     rows, size = count(found["rows"], "row"), found["bytes"] / 1e6
@@ -86,6 +104,28 @@ def write(tasks: list[ExportTask]) -> dict[tuple[str, date], File]:
     with Progress("export", "rows", sum(task.file.rows for task in tasks)), executor(THREADS) as pool:
         written = pool.map(export_day, tasks)
         return {(task.table.name, task.day): file for task, file in zip(tasks, written, strict=True)}
+
+
+def parts(table: Table, files: Mapping[date, File], roots: Mapping[date, Path]) -> list[Part]:
+    """The files of a table, as they are told to others."""
+    found = []
+    for day, file in sorted(files.items()):
+        path = day_path(roots[day] / table.name, day)
+        found.append(Part(day, str(path.relative_to(roots[day])), file.rows, path.stat().st_size, file.sha256))
+    return found
+
+
+def describe(paths: Paths, params: Params, tables: Sequence[tuple[Table, Sequence[Part]]]) -> dict[str, bytes]:
+    """The content of the files that describe the tables, by name."""
+    of = described(
+        params.dataset,
+        tables,
+        read_report(paths.extract_report, "made_from"),
+        read_report(paths.validation_report, "made_from", "tables"),
+        params.export.pseudonymize,
+    )
+    beside = metadata.metadata(of)
+    return {**beside, metadata.SUMS: metadata.sums(of, beside)}
 
 
 def check_validated(paths: Paths, raw: Files) -> None:

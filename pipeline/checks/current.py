@@ -30,6 +30,9 @@ from schemas.tables import TABLES, chosen
 # and its own look at the files.
 NEXT = "dvc repro; where that runs nothing, dvc repro --force"
 
+# What stands in a report as a hash, in words.
+HASHED = {"quality_sha256": "quality thresholds", "dataset_sha256": "words on the dataset"}
+
 
 def check_current(paths: Paths, params: Params) -> None:
     """Raise DataError that names the first stage whose report or output is not what it should be, and why."""
@@ -98,7 +101,7 @@ def exported(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
         if any(column.pseudonym for column in table.columns) and params.export.pseudonymize != (key != NO_PSEUDONYMS):
             yield f"{table.name} was exported {'without' if key == NO_PSEUDONYMS else 'with'} pseudonyms"
         shared = made_from.exported(table, key)
-        if others := list(other(entry, {**shared, "report": made_from.code(*made_from.EXPORT_REPORT)})):
+        if others := list(other(entry, {**shared, **made_from.export_report(params.dataset)})):
             yield from others
             continue
         if aside and not paths.quarantined(table.name).exists():
@@ -134,7 +137,7 @@ def other(recorded: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
     """What was otherwise when a report was made."""
     names = [name for name in sorted(recorded | now) if _plain(recorded.get(name)) != _plain(now.get(name))]
     if names:
-        yield "it ran with other " + ", ".join("quality thresholds" if n == "quality_sha256" else n for n in names)
+        yield "it ran with other " + ", ".join(HASHED.get(name, name) for name in names)
 
 
 def _plain(value: object) -> object:

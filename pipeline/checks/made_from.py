@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.dataset import Dataset
 from pipeline.core.inputs import CODE
 from pipeline.core.params import Extract, Params, Validate
 from pipeline.files import manifest
@@ -41,7 +42,16 @@ CHECKED = (
 )
 # What else makes the report of a stage, and no file.
 EXTRACT_REPORT = ("stages/extract.py",)
-EXPORT_REPORT = ("pipeline/checks/figures.py", "stages/export.py")
+EXPORT_REPORT = (
+    "pipeline/checks/figures.py",
+    "pipeline/core/dataset.py",
+    "pipeline/handover/card.py",
+    "pipeline/handover/croissant.py",
+    "pipeline/handover/datapackage.py",
+    "pipeline/handover/described.py",
+    "pipeline/handover/metadata.py",
+    "stages/export.py",
+)
 EXPORTED = (
     "pipeline/days/export.py",
     "pipeline/files/pseudonyms.py",
@@ -103,6 +113,14 @@ def exported(table: Table, pseudonyms: str) -> dict[str, str]:
         "code": code(*EXPORTED),
         **_versions("pyarrow"),
     }
+
+
+def export_report(dataset: Dataset) -> dict[str, str]:
+    """Of quality.json and the files that describe the export, beside what the files of the tables are made from.
+
+    Of the dataset only a hash: the report need not name people.
+    """
+    return {"report": code(*EXPORT_REPORT), "dataset_sha256": hashlib.sha256(repr(dataset).encode()).hexdigest()}
 
 
 def loaded(params: Params) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import yaml
 
+from pipeline.core import dataset
+from pipeline.core.dataset import Dataset
 from pipeline.core.errors import ParamsError
 from schemas.rules import CUID
 from schemas.tables import TABLES
@@ -110,6 +112,7 @@ class Params(NamedTuple):
     load: Load
     quality: Quality
     night: Night
+    dataset: Dataset
 
 
 def _error(path: Path, key: str, found: object, expected: str) -> ParamsError:
@@ -200,6 +203,14 @@ def _threshold(path: Path, name: str, value: object, each: bool) -> Threshold:
     )
 
 
+def _dataset(path: Path, value: object) -> Dataset:
+    data = _group(path, value, "dataset", Dataset._fields)
+    if found := dataset.problem(data):
+        name, held, expected = found
+        raise _error(path, f"dataset.{name}", held, expected)
+    return dataset.of_params(data)
+
+
 def load_yaml(path: Path, text: str | None = None) -> Any:
     """The content of a YAML file, whose text may be at hand; ParamsError when it is missing or no YAML."""
     # The C loader reads the year of days in watermark.yaml ten times faster.
@@ -276,4 +287,5 @@ def load_params(path: Path) -> Params:
             time_limit=_integer(path, "night.time_limit", night["time_limit"], 1, 86_400),
             lock_wait=_integer(path, "night.lock_wait", night["lock_wait"], 0, 86_400),
         ),
+        dataset=_dataset(path, top["dataset"]),
     )

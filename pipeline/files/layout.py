@@ -67,20 +67,23 @@ def _foreign(entry: Path) -> DataError:
 def replacing_days(root: Path, keep: Mapping[str, Collection[date]]) -> Iterator[Path]:
     """A folder beside `root` to write days into, each below its table. When the block ends well, they take their place.
 
-    `keep` has the days of each table whose files stay. Files are moved in one by one with os.replace. Tables and days
-    that are neither new nor kept are removed. When the block fails, `root` is as it was. DVC lets only one run at a
-    time do this.
+    `keep` has the days of each table whose files stay. Files are moved in one by one with os.replace, those that stand
+    beside the tables last. Tables, days and other files that are neither new nor kept are removed. When the block
+    fails, `root` is as it was. DVC lets only one run at a time do this.
     """
     root = root.resolve()  # a link to a larger disk: the new files must be on that disk
     with _beside(root) as staging:
         yield staging
         publishing()
         root.mkdir(exist_ok=True)
-        for entry in root.iterdir():
-            if entry.name not in keep:
+        beside = sorted(entry.name for entry in staging.iterdir() if entry.is_file())
+        for entry in list(root.iterdir()):
+            if entry.name not in keep and (entry.name not in beside or is_folder(entry)):
                 _remove(entry)
         for table, days in keep.items():
             _replace_days(root / table, staging / table, days)
+        for name in beside:
+            os.replace(staging / name, root / name)
 
 
 def _replace_days(folder: Path, staging: Path, keep: Collection[date]) -> None:

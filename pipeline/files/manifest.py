@@ -140,12 +140,19 @@ def checksums(folder: Path, days: Iterable[date]) -> dict[date, str]:
 def check(report: Path, root: Path, files: Files) -> None:
     """Raise DataError unless the files under `root` are those that the report lists, table by table and day by day.
 
+    So are the files that describe them, in a report that lists some (`metadata`).
+
     DVC sees to that before it runs a stage, but not with --single-item, --allow-missing or a frozen stage.
     """
+    beside = {entry["file"]: entry["sha256"] for entry in read_report(report).get("metadata", [])}
     for entry in sorted(root.iterdir()) if root.is_dir() else []:
-        if entry.name not in files or entry.is_symlink():
+        if entry.name not in beside and (entry.name not in files or entry.is_symlink()):
             fault = "a link" if entry.name in files else "of no table"
             raise _other(report, root, f"{entry.name} is {fault}", f"move {entry} away, then dvc repro")
+    for name, own in beside.items():
+        if not (root / name).is_file() or sha256(root / name) != own:
+            fault = "altered" if (root / name).exists() else "missing"
+            raise _other(report, root, f"{name} is {fault}", _bring_back(root / name, root))
     for table, listed in files.items():
         there = set(days_in(root / table))
         found = checksums(root / table, there & listed.keys())
@@ -161,10 +168,13 @@ def _other_file(report: Path, folder: Path, day: date, listed: Collection[date],
     bring = f"dvc checkout --force {quote(str(root))} (dvc pull, where it never was)"
     next_step = f"{bring} or dvc repro {_stage(report)}; then dvc repro"
     if fault == "altered":  # dvc checkout alone takes a file of the same size and time for the same file
-        file = day_path(folder, day)
-        bring = f"rm -f {quote(str(file))} && dvc checkout {quote(str(root))}"
-        next_step = f"python -m commands.mend && {bring}; where that fails, dvc repro --force"
+        next_step = _bring_back(day_path(folder, day), root)
     return _other(report, folder, f"the file of {day} is {fault}{some}", next_step)
+
+
+def _bring_back(file: Path, root: Path) -> str:
+    bring = f"rm -f {quote(str(file))} && dvc checkout {quote(str(root))}"
+    return f"python -m commands.mend && {bring}; where that fails, dvc repro --force"
 
 
 def _other(report: Path, folder: Path, fault: str, next_step: str) -> DataError:

@@ -1,0 +1,101 @@
+"""A snapshot as it is told to those who get it: what is in it, what is not, and how far it can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+from pipeline.core.dataset import Dataset
+from pipeline.core.progress import count
+from schemas.table import Column, Table
+
+
+class Part(NamedTuple):
+    """The file of one day. `path` is relative to the folder that is handed over."""
+
+    day: date
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class Version(NamedTuple):
+    """Which version it is. Only a bundle knows: no file can name the commit that holds it."""
+
+    name: str  # a tag, or the commit
+    commit: str
+    committed: date
+    citation: str
+    verdict: str
+    sentence: str  # what the quality checks came to
+
+
+class Described(NamedTuple):
+    dataset: Dataset
+    tables: Sequence[tuple[Table, Sequence[Part]]]
+    users: int | None  # how many users were asked for; None: all
+    set_aside: Mapping[str, int]  # rows of each table that break the contract and are not there
+    pseudonyms: bool
+    labels: Mapping[str, Sequence[str]]  # the values of rules that have a param
+    version: Version | None = None
+
+    @property
+    def days(self) -> list[date]:
+        return sorted({part.day for _, parts in self.tables for part in parts})
+
+    @property
+    def first(self) -> date:
+        return self.days[0]
+
+    @property
+    def until(self) -> date:
+        """The exclusive end of the window."""
+        return self.days[-1] + timedelta(days=1)
+
+    @property
+    def rows(self) -> int:
+        return sum(part.rows for _, parts in self.tables for part in parts)
+
+    @property
+    def parts(self) -> list[Part]:
+        return [part for _, parts in self.tables for part in parts]
+
+    @property
+    def holds(self) -> str:
+        """One sentence: what it is of."""
+        window = f"{self.first} to {self.until} (UTC, the end is not included)"
+        return f"{count(self.rows, 'row')} of {', '.join(table.name for table, _ in self.tables)}, {window}."
+
+    def values(self, column: Column) -> Sequence[str]:
+        """What the contract lets the column hold, where it lists it."""
+        rule = next((rule for rule in column.rules if rule.values), None)
+        return () if rule is None else self.labels.get(rule.param, rule.values)
+
+
+def described(
+    dataset: Dataset,
+    tables: Sequence[tuple[Table, Sequence[Part]]],
+    extracted: Mapping[str, Any],
+    validated: Mapping[str, Any],
+    pseudonyms: bool,
+) -> Described:
+    """By the reports of extract and validate. Raises KeyError or the like where they are of another form."""
+    users = [entry["users"] for entry in extracted["made_from"] if entry["users"] != "all"]
+    asked = validated["made_from"][0]
+    params = {rule.param for table, _ in tables for column in table.columns for rule in column.rules if rule.param}
+    return Described(
+        dataset,
+        tables,
+        int(users[0]) if users else None,
+        {entry["table"]: int(entry["failed_rows"]) for entry in validated["tables"]},
+        pseudonyms,
+        {name: tuple(asked[name]) for name in sorted(params) if name in asked},
+    )
+
+
+def meaning(column: Column, pseudonyms: bool) -> str:
+    """What a column holds, in words."""
+    more = " A pseudonym stands in its place." if pseudonyms and column.pseudonym else ""
+    return column.description + more
