@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote tag check docs test test-long lint bench simulate simulate-causalpy faults test-airflow test-mlflow test-causalpy clean
+.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote tag bundle check docs test test-long lint bench simulate simulate-causalpy faults test-airflow test-mlflow test-causalpy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -86,6 +86,9 @@ remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://B/FOLDER, ENDPOINT=...)
 
 tag: $(BIN)/.ready ## name this snapshot so that it can be cited (NAME, REV)
 	@$(RUN) python -m commands.tag $(if $(REV),--rev "$(REV)") $(if $(NAME),"$(NAME)")
+
+bundle: $(BIN)/.ready ## an archive to hand over (REV, PSEUDONYMS=1)
+	@$(RUN) python -m commands.bundle $(if $(REV),--rev "$(REV)") $(if $(PSEUDONYMS),--pseudonyms)
 
 check: $(BIN)/.ready ## is the commit whole: dvc.lock and the remote? Needs no data
 	@$(RUN) python -m commands.check

@@ -90,6 +90,7 @@ def erase(paths: Paths, user: str, options: Options) -> None:
         names = spellings(user)
         searched = search(places, names)
         _report_places(searched, places, user)
+        _report_bundles(paths, user)
         files, unknown = _report_versions(searched, places, user, current)
         unfinished = [(place, *upload) for place in places for upload in place.unfinished()]
         for place, key, _ in unfinished:
@@ -122,6 +123,13 @@ def _report_places(searched: Search, places: Sequence[store.Place], user: str) -
             raise nothing_there(place.name, user)
     if searched.damaged:
         print(f"erase: notice: {count(len(searched.damaged), 'damaged file')}, not searched: {say(searched.damaged)}")
+
+
+def _report_bundles(paths: Paths, user: str) -> None:
+    """What was handed over is beyond reach; what lies here is closed to a search, as its files are compressed."""
+    if archives := sorted(paths.bundles.glob("*")):
+        some = f"{count(len(archives), 'archive')} in {paths.bundles}, not searched"
+        print(f"erase: notice: {some}: delete those made while {user} was in, here and where they were handed on")
 
 
 def _report_versions(

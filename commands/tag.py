@@ -12,7 +12,7 @@ from pipeline.core.errors import ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.versions import citation
-from pipeline.versions.git import GitError, changed, git
+from pipeline.versions.git import GitError, git
 
 
 def tag(paths: Paths, name: str | None, revision: str) -> None:
@@ -21,21 +21,7 @@ def tag(paths: Paths, name: str | None, revision: str) -> None:
     if name is None:
         print(found.line(found.commit))
         return
-    if found.verdict == "failed":
-        raise ParamsError(
-            f"the snapshot of {revision} is not to be used: {found.sentence}",
-            where=found.commit,
-            expected="a snapshot that passed its quality checks, or was warned of",
-            next_step="python -m commands.versions, and another REV",
-        )
-    own = [str(path) for path in (paths.dvc_lock, paths.watermark, paths.reports)]
-    if revision == "HEAD" and (others := changed(*own)):
-        raise ParamsError(
-            f"{', '.join(others[:3])} is not as it is committed",
-            where=str(paths.root.absolute()),
-            expected="a commit that is what lies here",
-            next_step="git commit, or name a REV",
-        )
+    citation.check_named(paths, found, revision)
     line = found.line(name)
     try:
         git("check-ref-format", f"refs/tags/{name}")

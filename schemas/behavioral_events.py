@@ -85,7 +85,7 @@ BEHAVIORAL_EVENTS = Table(
             rules=(between(0, 100),),
             unit="percent",
         ),
-        Column("timeOfDay", "int", "Hour of the day, as the app saw it.", rules=(between(0, 23),), unit="hour"),
+        Column("timeOfDay", "int", "Hour of the day, as the app saw it.", rules=(between(0, 23),)),
         Column(
             "experimentPhase",
             "text",

@@ -133,5 +133,10 @@ class Paths:
         """The report of a night that failed a quality check, beside the last good one."""
         return self.data / "failed"
 
+    @property
+    def bundles(self) -> Path:
+        """Archives to hand over. They are not searched for a user who asks to be forgotten."""
+        return self.root / "bundles"
+
     def quarantined(self, table: str) -> Path:
         return self.quarantine / f"{table}.parquet"

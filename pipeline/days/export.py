@@ -13,7 +13,7 @@ from pipeline.core.errors import DataError
 from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import sha256
 from pipeline.files.manifest import File
-from pipeline.files.writer import DayWriter, batches, open_file
+from pipeline.files.writer import ROW_GROUP_ROWS, DayWriter, batches, open_file
 from schemas.table import Table
 
 
@@ -65,6 +65,19 @@ def export_day(task: ExportTask) -> File:
     return File(writer.rows, writer.sha256, task.made_from)
 
 
+def with_pseudonyms(table: Table, source: Path, path: Path, key: bytes) -> tuple[int, str]:
+    """Write the file that an export with pseudonyms would have written in place of `source`, one without.
+
+    Returns its rows and its SHA-256. Raises DataError where the file has other columns than the contract.
+    """
+    facts = {manifest.PSEUDONYMS: pseudonyms.fingerprint(key)} if any(c.pseudonym for c in table.columns) else {}
+    schema = table.arrow_schema("export")
+    with DayWriter(path, schema, table.distinct, facts) as writer:
+        for batch in batches(open_file(source, schema), ROW_GROUP_ROWS):
+            writer.write(_publishable(table, batch, key))
+    return writer.rows, writer.sha256
+
+
 def _without(batch: pa.RecordBatch, offset: int, places: tuple[int, ...]) -> pa.RecordBatch:
     """The rows of a batch, the first of which stands at `offset`, but for those at `places`."""
     if not places:
@@ -80,11 +93,13 @@ def _publishable(table: Table, batch: pa.RecordBatch, key: bytes | None) -> pa.R
     schema = table.arrow_schema("export")
     columns = []
     for column, field, values in zip(table.columns, schema, batch.columns, strict=True):
-        if isinstance(field.type, pa.BaseExtensionType):
-            values = pa.ExtensionArray.from_storage(field.type, values)
-        elif key is not None and column.pseudonym is not None:
+        if key is not None and column.pseudonym is not None:
             values = pseudonyms.replace(key, column.pseudonym, values)
-        elif values.type != field.type:
+        elif values.type == field.type:
+            pass
+        elif isinstance(field.type, pa.BaseExtensionType):
+            values = pa.ExtensionArray.from_storage(field.type, values)
+        else:
             values = values.cast(field.type)
         columns.append(values)
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.handover.datapackage import MEDIA_TYPE
 from pipeline.handover.described import Described, meaning
 from schemas.table import Column, Table
 from schemas.types import Kind
+
+# By this name mlcroissant knows it; IANA's came later.
+MEDIA_TYPE = "application/x-parquet"
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 

@@ -43,6 +43,7 @@ def datapackage(of: Described) -> dict[str, Any]:
             "commit": of.version.commit,
             "committed": str(of.version.committed),
             "citation": of.version.citation,
+            "sha256": of.version.sha256,
             "quality": {"verdict": of.version.verdict, "sentence": of.version.sentence},
         }
     if of.dataset.licence is not None:

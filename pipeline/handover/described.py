@@ -28,8 +28,10 @@ class Version(NamedTuple):
     commit: str
     committed: date
     citation: str
+    sha256: str  # of the manifest of the files that are handed over: over all of them
     verdict: str
     sentence: str  # what the quality checks came to
+    replaced: str | None  # the same of the snapshot, where ids were replaced by pseudonyms since
 
 
 class Described(NamedTuple):

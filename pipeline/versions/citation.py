@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.core.errors import DataError
+from pipeline.core.dataset import Dataset, of_params, problem
+from pipeline.core.errors import DataError, ParamsError
+from pipeline.core.params import load_yaml
 from pipeline.core.paths import Paths
+from pipeline.core.verdict import FAILED
 from pipeline.files.manifest import parse as parse_files
 from pipeline.files.manifest import sha256_of
-from pipeline.versions.git import GitError, commit_of, git
-
-TITLE = "Behavioural events"
+from pipeline.versions.git import GitError, changed, commit_of, content, git
 
 
 class Citation(NamedTuple):
@@ -27,20 +29,35 @@ class Citation(NamedTuple):
     sha256: str
     verdict: str
     sentence: str
+    dataset: Dataset
 
-    def line(self, version: str) -> str:
-        """One sentence for a list of references. `version` is a tag, or the commit."""
+    def line(self, version: str, pseudonyms: bool = False) -> str:
+        """One sentence for a list of references. `version` is a tag, or the commit.
+
+        `pseudonyms`: whether the ids were replaced after the commit, so that its own files are others.
+        """
         of = f"commit {self.commit[:10]}" if version != self.commit else ""
         named = f"version {version}" if of else f"commit {self.commit[:10]}"
-        parts = [named, of, f"{self.first} to {self.last} (UTC)", f"{self.rows:,} rows", f"SHA-256 {self.sha256}"]
-        return f"{TITLE} [Data set]. {', '.join(part for part in parts if part)}. {self.committed}."
+        replaced = "with pseudonyms" if pseudonyms else ""
+        parts = [
+            named,
+            of,
+            replaced,
+            f"{self.first} to {self.last} (UTC)",
+            f"{self.rows:,} rows",
+            f"SHA-256 {self.sha256}",
+        ]
+        authors = f"{'; '.join(self.dataset.authors)}. " if self.dataset.authors else ""
+        return (
+            f"{authors}{self.dataset.title} [Data set]. {', '.join(part for part in parts if part)}. {self.committed}."
+        )
 
 
 def of(paths: Paths, revision: str) -> Citation:
     """Of a commit, by what its reports say. Raises ParamsError or DataError where they say nothing."""
     commit = commit_of(revision)
     try:
-        quality, checks = (_report(commit, str(path)) for path in (paths.quality_report, paths.checks_report))
+        quality, checks = (report_at(commit, path) for path in (paths.quality_report, paths.checks_report))
         files = parse_files(quality["files"])
         days = sorted(day for some in files.values() for day in some)
         day = date.fromisoformat(git("show", "-s", "--format=%cs", commit).strip())
@@ -53,6 +70,7 @@ def of(paths: Paths, revision: str) -> Citation:
             sha256_of(files),
             str(checks["verdict"]),
             " ".join(checks["sentence"]),
+            _dataset(paths, commit),
         )
     except (GitError, ValueError, KeyError, TypeError, IndexError):
         raise DataError(
@@ -63,8 +81,37 @@ def of(paths: Paths, revision: str) -> Citation:
         ) from None
 
 
-def _report(commit: str, path: str) -> Mapping[str, Any]:
-    data = json.loads(git("show", f"{commit}:./{path}"))
+def report_at(commit: str, path: Path) -> Mapping[str, Any]:
+    """A report as it is in a commit. Raises GitError or ValueError where there is none."""
+    data = json.loads(content(commit, str(path)))
     if not isinstance(data, dict):
         raise ValueError(path)
     return data
+
+
+def _dataset(paths: Paths, commit: str) -> Dataset:
+    """What params.yaml of a commit says of the dataset; what is said of none where it does not yet."""
+    try:
+        group = load_yaml(paths.params, content(commit, str(paths.params)))["dataset"]
+        return of_params(group) if problem(group) is None else Dataset()
+    except (GitError, ParamsError, KeyError, TypeError):
+        return Dataset()
+
+
+def check_named(paths: Paths, found: Citation, revision: str) -> None:
+    """Raise ParamsError for a snapshot that is not to be used, or that is not what lies here though HEAD is meant."""
+    if found.verdict == FAILED:
+        raise ParamsError(
+            f"the snapshot of {revision} is not to be used: {found.sentence}",
+            where=found.commit,
+            expected="a snapshot that passed its quality checks, or was warned of",
+            next_step="python -m commands.versions, and another REV",
+        )
+    own = [str(path) for path in (paths.dvc_lock, paths.watermark, paths.params, paths.reports)]
+    if revision == "HEAD" and (others := changed(*own)):
+        raise ParamsError(
+            f"{', '.join(others[:3])} is not as it is committed",
+            where=str(paths.root.absolute()),
+            expected="a commit that is what lies here",
+            next_step="git commit, or name a REV",
+        )

@@ -52,18 +52,23 @@ def of(repo: Repo, paths: Paths, revision: str) -> Snapshot:
     """The snapshot of a commit, branch or tag, or of the workspace. Raises ParamsError or DataError where none is."""
     if revision == WORKSPACE:
         return Snapshot(WORKSPACE, "", _of_workspace(paths))
+    return Snapshot(revision, commit_of(revision), _by_table(listed(repo, paths, revision, paths.export)))
+
+
+def listed(repo: Repo, paths: Paths, revision: str, folder: Path) -> dict[str, str]:
+    """The files of an output of a commit, by their paths in it, each with its MD5. Raises what `of` raises."""
     commit = commit_of(revision)
     try:
-        known = outs(git("show", f"{commit}:./{paths.dvc_lock}"))[str(paths.export)]
+        known = outs(git("show", f"{commit}:./{paths.dvc_lock}"))[str(folder)]
     except (GitError, KeyError):
         raise ParamsError(
-            f"{revision} has no snapshot: its {paths.dvc_lock} names no {paths.export}",
+            f"{revision} has no snapshot: its {paths.dvc_lock} names no {folder}",
             where=commit,
             expected="a commit with a snapshot",
             next_step="git log --oneline -- dvc.lock, which lists the snapshots",
         ) from None
-    listed = json.loads(bring(repo, revision, [known])[known].read_text(encoding="utf-8"))
-    return Snapshot(revision, commit, _by_table({entry["relpath"]: entry["md5"] for entry in listed}))
+    entries = json.loads(bring(repo, revision, [known])[known].read_text(encoding="utf-8"))
+    return {entry["relpath"]: entry["md5"] for entry in entries}
 
 
 def _of_workspace(paths: Paths) -> dict[str, dict[date, str]]:

@@ -1,0 +1,90 @@
+"""README.md of a bundle: how somebody without this project verifies it, opens it and cites it."""
+
+from __future__ import annotations
+
+from pipeline.core.verdict import SIGNS, WARNED
+from pipeline.handover.described import Described, Version
+from pipeline.views import views
+
+FILES = {
+    "data/": "the files, one a table and UTC day, as Parquet",
+    "DATACARD.md": "what the data is, how it was made, what it is not",
+    "DICTIONARY.md": "each column, and each key within JSON: what it must be and what it holds",
+    "views.sql": "the tables and views for DuckDB",
+    "quality/": "what the quality checks found: `quality.html` for people, `checks.json` for programs",
+    "datapackage.json": "all of this for programs, as a Data Package (version 2)",
+    "croissant.json": "the same as Croissant (1.0)",
+    "CITATION.cff": "how to cite it, for programs",
+    "SHA256SUMS": "the SHA-256 of every other file",
+}
+
+VERIFY = """```sh
+sha256sum -c --quiet SHA256SUMS && echo whole      # macOS: shasum -a 256 -c --quiet SHA256SUMS
+```"""
+
+# What the citation names: as the pipeline has it, over the files of the tables.
+SNAPSHOT = (
+    "sed -nE 's#^([0-9a-f]{64})  data/([^/]+)/event_date=([0-9-]+)/.*#\\2 \\3 \\1#p' SHA256SUMS | sha256sum"
+    "      # macOS: | shasum -a 256"
+)
+
+
+def readme(of: Described, version: Version, sql: str) -> str:
+    """Markdown. `sql` is the content of views.sql."""
+    names = [table.name for table, _ in of.tables]
+    there = [view for view in (views.DAYS, *views.VIEWS) if f'CREATE VIEW "{view.name}"' in sql]
+    tables = [f"| `{table.name}` | {table.description} |" for table, _ in of.tables]
+    tables += [f"| `{view.name}` | {view.description} |" for view in there]
+    sections = [
+        f"# {of.dataset.title}",
+        f"{of.holds} Licence: {of.dataset.licence_words}.",
+        f"{SIGNS[version.verdict]} {version.sentence}."
+        + (" `quality/quality.html` says what to look at." if version.verdict == WARNED else ""),
+        *replaced(of, version),
+        "\n".join(["| here | what |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in FILES.items())]),
+        "## Is it whole?",
+        "In this folder:",
+        VERIFY,
+        f"A file that was altered or is missing is named. The snapshot itself has the SHA-256 that the citation names, "
+        f"`{version.sha256}`, which is printed by",
+        f"```sh\n{SNAPSHOT}\n```",
+        "## Open it",
+        "All of these in this folder; nothing has to be unpacked or imported.",
+        *examples(names[0]),
+        "## Tables and views",
+        "\n".join(["| name | what |", "|---|---|", *tables]),
+        "Views are made by `views.sql`, for DuckDB only. Every column has a comment: "
+        "`SELECT column_name, comment FROM duckdb_columns()`. All times are UTC; the files hold no time zone.",
+        "## Cite it",
+        version.citation,
+        f"Whom to ask: {of.dataset.contact or 'whoever gave it to you'}.",
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def replaced(of: Described, version: Version) -> list[str]:
+    if version.replaced is None:
+        return [] if of.pseudonyms else ["It holds the ids of users as the app has them: it is NOT pseudonymised."]
+    return [
+        "The ids of users and check-ins were replaced by pseudonyms when this archive was made. `quality/` speaks of the "
+        f"snapshot before that, whose rows and counts are the same and whose SHA-256 is `{version.replaced}`."
+    ]
+
+
+def examples(table: str) -> list[str]:
+    """How to read a table in each language."""
+    return [
+        "DuckDB:",
+        f"```sh\nduckdb -cmd '.read views.sql' -c 'SELECT count(*) FROM {table}'\n```",
+        "DuckDB in Python:",
+        "```python\nimport duckdb\n\nconnection = duckdb.connect()\n"
+        'connection.execute(open("views.sql", encoding="utf-8").read())\n'
+        f'connection.sql("SELECT count(*) FROM {table}").show()\n```',
+        "pandas; with `dtype_backend` whole numbers that may be NULL stay whole:",
+        f'```python\nimport pandas as pd\n\nframe = pd.read_parquet("data/{table}", dtype_backend="pyarrow")\n```',
+        "polars; a column of JSON is an extension type, whose text `.ext.storage()` gives:",
+        f'```python\nimport polars as pl\n\nframe = pl.read_parquet("data/{table}/*/*.parquet", '
+        "hive_partitioning=False)\n```",
+        "R:",
+        f'```r\nlibrary(arrow)\nlibrary(dplyr)\nopen_dataset("data/{table}") |> count() |> collect()\n```',
+    ]
