@@ -78,7 +78,8 @@ def bundle(paths: Paths, asked: Asked) -> None:
         beside = {**describe(of, version, folder), **source.quality}
         name = name_of(of, version)
         target = asked.output or paths.bundles / f"{name}.zip"
-        files = {**beside, SUMS: sums(of, beside), **{part.path: folder / part.path for part in of.parts}}
+        files: dict[str, Path | bytes] = {**beside, SUMS: sums(of, beside)}
+        files |= {part.path: folder / part.path for part in of.parts}
         with replacing(target) as new:
             archive.write(new, name, version.committed, files)
             own = sha256(new)

@@ -41,7 +41,7 @@ def _pairs(table: Table) -> list[tuple[Column, pa.Field]]:
 
 
 def _unknown(field: pa.Field, known: Column | None) -> Column:
-    kind = next((kind for of, kind in KINDS if of == field.type), "text")
+    kind: Kind = next((kind for of, kind in KINDS if of == field.type), "text")
     digits = None
     if pa.types.is_decimal(field.type):
         kind, digits = "decimal", (field.type.precision, field.type.scale)

@@ -32,7 +32,7 @@ SNAPSHOT = (
 def readme(of: Described, version: Version, sql: str) -> str:
     """Markdown. `sql` is the content of views.sql."""
     names = [table.name for table, _ in of.tables]
-    there = [view for view in (views.DAYS, *views.VIEWS) if f'CREATE VIEW "{view.name}"' in sql]
+    there = [view for view in (views.DAYS, *views.VIEWS) if f'VIEW "{view.name}" AS' in sql]
     tables = [f"| `{table.name}` | {table.description} |" for table, _ in of.tables]
     tables += [f"| `{view.name}` | {view.description} |" for view in there]
     sections = [
@@ -49,8 +49,9 @@ def readme(of: Described, version: Version, sql: str) -> str:
         f"`{version.sha256}`, which is printed by",
         f"```sh\n{SNAPSHOT}\n```",
         "## Open it",
-        "All of these in this folder; nothing has to be unpacked or imported.",
+        "All of these in this folder, which the paths in `views.sql` are relative to.",
         *examples(names[0]),
+        *json(of),
         "## Tables and views",
         "\n".join(["| name | what |", "|---|---|", *tables]),
         "Views are made by `views.sql`, for DuckDB only. Every column has a comment: "
@@ -62,12 +63,21 @@ def readme(of: Described, version: Version, sql: str) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def json(of: Described) -> list[str]:
+    names = [column.name for table, _ in of.tables for column in table.columns if column.kind == "json"]
+    return [
+        f"`{name}` is JSON: `DICTIONARY.md` lists its keys. In DuckDB `{name} ->> '$.KEY'` is a text, in Python "
+        f'`frame["{name}"].map(json.loads)` gives objects (`import json`).'
+        for name in names
+    ]
+
+
 def replaced(of: Described, version: Version) -> list[str]:
     if version.replaced is None:
         return [] if of.pseudonyms else ["It holds the ids of users as the app has them: it is NOT pseudonymised."]
     return [
-        "The ids of users and check-ins were replaced by pseudonyms when this archive was made. `quality/` speaks of the "
-        f"snapshot before that, whose rows and counts are the same and whose SHA-256 is `{version.replaced}`."
+        "The ids of users and check-ins were replaced by pseudonyms when this archive was made. `quality/` speaks of "
+        f"the snapshot before that, whose rows and counts are the same and whose SHA-256 is `{version.replaced}`."
     ]
 
 
@@ -80,7 +90,8 @@ def examples(table: str) -> list[str]:
         "```python\nimport duckdb\n\nconnection = duckdb.connect()\n"
         'connection.execute(open("views.sql", encoding="utf-8").read())\n'
         f'connection.sql("SELECT count(*) FROM {table}").show()\n```',
-        "pandas; with `dtype_backend` whole numbers that may be NULL stay whole:",
+        "pandas, which adds `event_date` from the folders' names; with `dtype_backend` whole numbers that may be NULL "
+        "stay whole:",
         f'```python\nimport pandas as pd\n\nframe = pd.read_parquet("data/{table}", dtype_backend="pyarrow")\n```',
         "polars; a column of JSON is an extension type, whose text `.ext.storage()` gives:",
         f'```python\nimport polars as pl\n\nframe = pl.read_parquet("data/{table}/*/*.parquet", '

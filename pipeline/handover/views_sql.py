@@ -35,7 +35,7 @@ def views_sql(of: Described, folder: Path) -> str:
         for statement in _statements(of):
             with suppress(duckdb.BinderException, duckdb.CatalogException):
                 connection.execute(statement)
-                kept.append(f"{statement.strip()};\n")
+                kept.append(f"{statement.strip()};\n".replace("CREATE VIEW", "CREATE OR REPLACE VIEW", 1))
         for table, parts in of.tables:
             found = connection.execute(f"SELECT count(*) FROM {quoted(table.name)}").fetchall()[0][0]
             if found != sum(part.rows for part in parts):
