@@ -66,8 +66,8 @@ def readme(of: Described, version: Version, sql: str) -> str:
 def json(of: Described) -> list[str]:
     names = [column.name for table, _ in of.tables for column in table.columns if column.kind == "json"]
     return [
-        f"`{name}` is JSON: `DICTIONARY.md` lists its keys. In DuckDB `{name} ->> '$.KEY'` is a text, in Python "
-        f'`frame["{name}"].map(json.loads)` gives objects (`import json`).'
+        f"`{name}` is JSON; `DICTIONARY.md` lists its keys. In DuckDB `{name} ->> '$.KEY'` is a text; in pandas "
+        f"`[json.loads(text) for text in frame['{name}']]` are its values."
         for name in names
     ]
 
