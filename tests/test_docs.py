@@ -40,10 +40,9 @@ RUN_BY = {
     "erase": "test_erase",  # in a file of its own
     "internals": "test_internals",
     "parameters": "test_parameters",
-    "nights": "test_pages",
     "performance": "test_performance",
-    "analyses": "test_pages",
-    "quality": "test_pages",
+    "handover": "test_handover",
+    **dict.fromkeys(("analyses", "nights", "quality"), "test_pages"),
     "querying": "test_querying",
     "versions": "test_versions",
     "your-database": "test_your_database",

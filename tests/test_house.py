@@ -31,6 +31,7 @@ USES = {
     "versions": {"core", "files"},
     "page": {"core", "files"},
     "views": {"core", "files"},
+    "handover": {"core", "files", "views"},
     "tell": {"core"},
     "days": {"core", "files", "postgres", "checks", "source", "engine"},
 }
@@ -155,7 +156,7 @@ def test_dvc_yaml_has_whole_groups_of_params() -> None:
     assert groups == {
         "extract": ["source", "extract"],
         "validate": ["validate"],
-        "export": ["export"],
+        "export": ["dataset", "export"],
         "load": ["export", "load"],
         "report": ["quality"],
     }
