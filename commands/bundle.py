@@ -44,6 +44,8 @@ from schemas.tables import TABLES
 
 DATA = "data"  # the folder of the tables within a bundle
 
+OTHER_FORM = "has reports of another form than this code reads"
+
 
 class Asked(NamedTuple):
     revision: str
@@ -72,9 +74,8 @@ def bundle(paths: Paths, asked: Asked) -> None:
         replaced = asked.pseudonyms and not before
         folder = Path(scratch, "bundle")
         parts = [(table, lay(table, source.files[table.name], folder, replaced)) for table in tables]
-        of = described(found.dataset, parts, source.extracted, source.validated, before or replaced)
         version = version_of(found, asked.revision, parts, replaced)
-        of = of._replace(version=version)
+        of = told(source, parts, before or replaced)._replace(version=version)
         beside = {**describe(of, version, folder), **source.quality}
         name = name_of(of, version)
         target = asked.output or paths.bundles / f"{name}.zip"
@@ -100,8 +101,8 @@ def collect(repo: Repo, paths: Paths, found: Citation) -> Source:
         listed = manifest.parse(quality["files"])
         judged = {entry["files"]: entry["sha256"] for entry in checks["judged"]}
     except (GitError, ValueError, KeyError, TypeError):
-        raise unfit(commit, "has reports of another form than this code reads") from None
-    if judged.get(DATA + "/export") != found.sha256:
+        raise unfit(commit, OTHER_FORM) from None
+    if judged.get("data/export") != found.sha256:
         raise unfit(commit, f"has a {paths.checks_report} that judged other files")
     snapshot = snapshots.of(repo, paths, commit)
     page = snapshots.listed(repo, paths, commit, paths.report)[paths.page.name]
@@ -168,6 +169,14 @@ def lay(table: Table, files: Mapping[date, Path], folder: Path, replaced: bool) 
         name = f"{DATA}/{table.name}/{path.parent.name}/{PART}"
         parts.append(Part(day, name, pq.read_metadata(path).num_rows, path.stat().st_size, sha256(path)))
     return parts
+
+
+def told(source: Source, parts: list[tuple[Table, list[Part]]], has: bool) -> Described:
+    """What the reports say of the files; `has`: pseudonyms."""
+    try:
+        return described(source.found.dataset, parts, source.extracted, source.validated, has)
+    except (ValueError, KeyError, TypeError, IndexError):
+        raise unfit(source.found.commit, OTHER_FORM) from None
 
 
 def version_of(found: Citation, revision: str, parts: list[tuple[Table, list[Part]]], replaced: bool) -> Version:

@@ -43,7 +43,7 @@ def facts(of: Described) -> list[str]:
             f"| commit | {of.version.commit} of {of.version.committed} |",
             f"| quality | {of.version.verdict}: {of.version.sentence} |",
         ]
-    users = "everybody" if of.users is None else f"only {count(of.users, 'user')} that were asked for"
+    users = "everybody" if of.users is None else f"only {count(of.users, 'user')}, chosen by id"
     return [
         *found,
         f"| window | {of.first} to {of.until} (UTC, the end is not included), {count(len(of.days), 'day')} |",
@@ -79,7 +79,7 @@ def limits(of: Described) -> list[str]:
                 f"{count(rows, 'row')} of {name} broke the contract and {'is' if rows == 1 else 'are'} left out."
             )
     if of.users is not None:
-        found.append("Counts and means are those of the users that were asked for, not of the app.")
+        found.append("Counts and means are those of the users that were chosen, not of the app.")
     found += [
         f"{table.name}.{column} may point to a row of {to} that is not there: before the window, or left out."
         for table, _ in of.tables
