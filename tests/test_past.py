@@ -39,7 +39,7 @@ def test_an_old_snapshot_is_read_where_it_lies(own: Clone, db: Database, s3: S3,
     of_day = f"SELECT count(*), min(event_date) FROM behavioral_events WHERE event_date = '{day}'"
     answer = other.run(*QUERY, "first-night", of_day).stdout
     assert answer.split()[1].endswith(f",{day}")
-    assert len(objects(s3)) == 2  # the day, and the first for the columns
+    assert len(objects(s3)) == 3  # the day, and of each table the first for the columns
     assert not (other.path / "data/export").exists()
     s3.forget_requests()
     other.run(*QUERY, "first-night", of_day)
