@@ -123,11 +123,14 @@ def pin_days(
         for relation in target.relations:
             name = relation.table.name
             saved = recall(paths, relation.table, ages[name])
-            tasks += [PinTask(relation, day, encoding, saved.get(day)) for day in days[name]]
+            tasks += [
+                PinTask(relation, some, encoding, saved)
+                for some in together(snapshot.run(by_day, relation), days[name])
+            ]
         pins: dict[str, dict[date, Pin]] = {name: {} for name in days}
-        with Progress("refresh", "days", len(tasks)):
-            for task, pin in snapshot.map(pin_day, tasks):
-                pins[task.relation.table.name][task.day] = pin
+        with Progress("refresh", "days", sum(len(task.days) for task in tasks)):
+            for task, found in snapshot.map(pin_days, tasks):
+                pins[task.relation.table.name] |= found
         with transaction(target) as now:
             check_still(target, (labels, ages), state(now, target))
     save(paths, ages, pins)

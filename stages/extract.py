@@ -27,13 +27,13 @@ from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
-from pipeline.days.copy import CopyTask, check_arrived, copy_day
+from pipeline.days.copy import CopyTask, Wanted, check_arrived, copy_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest
 from pipeline.files.layout import PREFIX, day_path, replacing_days, write_report
 from pipeline.files.manifest import File
 from pipeline.postgres import statements
-from pipeline.postgres.catalog import check_contract, check_instants
+from pipeline.postgres.catalog import by_day, check_contract, check_instants, together
 from pipeline.postgres.retry import retrying
 from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
@@ -108,28 +108,32 @@ def read_days(
             snapshot.run(check_counts, target, pins)
         encoding = snapshot.run(statements.encoding)
         tasks = [
-            CopyTask(
-                relation=relation,
-                day=day,
-                pin=pin,
-                users=users,
-                made_from=manifest.made_from(shared[relation.table.name], pin),
-                encoding=encoding,
-                batch_size=params.extract.batch_size,
-                path=day_path(staging / relation.table.name, day),
-            )
+            CopyTask(relation, wanted, users, encoding, params.extract.batch_size)
             for relation in target.relations
-            for day, pin in pins[relation.table.name].items()
+            for wanted in together(
+                snapshot.run(by_day, relation),
+                [
+                    Wanted(
+                        day,
+                        pin,
+                        manifest.made_from(shared[relation.table.name], pin),
+                        day_path(staging / relation.table.name, day),
+                    )
+                    for day, pin in pins[relation.table.name].items()
+                ],
+            )
         ]
         with Progress("extract", "rows", expected):
-            for task, copied in snapshot.map(copy_day, tasks):
-                if copied.source.rows != task.pin.rows:
-                    snapshot.run(check_counts, target, pins)  # the source moved, or
-                    check_arrived(task.day, task.pin.rows, copied.source.rows)  # the COPY was short
-                if copied.source != task.pin:
-                    rows = count(task.pin.rows, "row")
-                    raise moved(target, [f"{task.day}: {rows} as pinned, but of other content"])
-                files[task.relation.table.name, task.day] = copied.file
+            for task, copied in snapshot.map(copy_days, tasks):
+                for wanted in task.wanted:
+                    day, pin, held = wanted.day, wanted.pin, copied[wanted.day].source
+                    if held.rows != pin.rows:
+                        snapshot.run(check_counts, target, pins)  # the source moved, or
+                        check_arrived(day, pin.rows, held.rows)  # the COPY was short
+                    if held != pin:
+                        rows = count(pin.rows, "row")
+                        raise moved(target, [f"{day}: {rows} as pinned, but of other content"])
+                    files[task.relation.table.name, day] = copied[day].file
     return files
 
 

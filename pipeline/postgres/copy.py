@@ -94,10 +94,15 @@ def decode(text: bytes, schema: pa.Schema, check_utf8: bool = True) -> pa.Record
         # Arrow's message quotes values; only its first words, which name the column, are for the log.
         raise _malformed(str(error).split(":")[0]) from None
     columns = [
-        _unescape(column.combine_chunks()) if pa.types.is_string(column.type) else column.combine_chunks()
-        for column in table.columns
+        _value(column.combine_chunks(), field.type) for column, field in zip(table.columns, schema, strict=True)
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _value(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_binary(kind):  # came as hex digits
+        return pa.array([None if one is None else bytes.fromhex(one.decode()) for one in column.to_pylist()], kind)
+    return _unescape(column) if pa.types.is_string(kind) else column
 
 
 def _unescape(texts: pa.StringArray) -> pa.StringArray:
