@@ -75,7 +75,12 @@ def _one_of(values: tuple[str, ...], param: str, settings: Settings, **common: A
 
 
 def between(low: float, high: float) -> Rule:
-    return Rule("in_range", f"{low} to {high}", partial(_between, low, high), kinds=("int", "smallint", "bigint", "float", "real"))
+    return Rule(
+        "in_range",
+        f"{low} to {high}",
+        partial(_between, low, high),
+        kinds=("int", "smallint", "bigint", "float", "real"),
+    )
 
 
 def _between(low: float, high: float, _: Settings, **common: Any) -> pa.Check:

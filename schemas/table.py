@@ -149,9 +149,7 @@ class Table(NamedTuple):
 
     def fingerprint(self, layer: Layer) -> str:
         """Tells whether two versions of the contract make the same file of the same rows."""
-        columns = [
-            (c.name, c.kind, getattr(c.type, layer), *((c.native,) if c.native else ())) for c in self.columns
-        ]
+        columns = [(c.name, c.kind, getattr(c.type, layer), *((c.native,) if c.native else ())) for c in self.columns]
         parts = (self.name, columns, self.order, self.time, self.distinct)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 

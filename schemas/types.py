@@ -56,9 +56,7 @@ _MICROSECONDS = "(extract(epoch FROM {}) * 1000000)::bigint"
 
 # A list that JSON can't tell from another one, by more dimensions or another first index, as PostgreSQL writes it: then
 # it is no JSON, which the rule json_valid finds.
-_LIST = (
-    "CASE WHEN array_ndims({0}) > 1 OR array_lower({0}, 1) <> 1 THEN {0}::text ELSE to_json({0})::text END"
-)
+_LIST = "CASE WHEN array_ndims({0}) > 1 OR array_lower({0}, 1) <> 1 THEN {0}::text ELSE to_json({0})::text END"
 
 # Floats by their bits, because PostgreSQL and DuckDB do not always write the same text for one. All NaNs count as one
 # value, since COPY sends all of them as NaN. JSON by its text: another spelling of the same JSON is another value.

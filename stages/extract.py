@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def extract(paths: Paths, params: Params) -> None:
     inputs = Inputs(paths, params, lambda p: (p.tables, p.source, p.extract), [paths.watermark])
     pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
     tables = chosen(TABLES, params.tables)
-    pins = {table.name: watermark.pinned(pinned, table.name, params.extract.days) for table in tables}
+    pins = {table.name: watermark.pinned(pinned, table, params.extract.days) for table in tables}
     shared = {table.name: made_from.raw(table, params.extract) for table in tables}
     kept, filtered = {}, bool(params.extract.user_id)
     for name, days in pins.items():
@@ -66,7 +66,8 @@ def extract(paths: Paths, params: Params) -> None:
         inputs.check()
     files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
     made = [{**one, "stage": made_from.code(*made_from.EXTRACT_REPORT)} for one in shared.values()]
-    write_report(paths.extract_report, report(files, made))
+    window = watermark.window(pinned.until, params.extract.days)
+    write_report(paths.extract_report, report(files, made, window))
     rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
     print(f"extract: kept {total - read}, read {read}, dropped {dropped}")
     print(f"extract: {count(rows, 'row')} in {count(total, 'file')} under {paths.raw}")
@@ -168,13 +169,12 @@ def moved(target: Target, others: list[str]) -> PinError:
     )
 
 
-def report(files: manifest.Files, shared: list[dict[str, str]]) -> dict[str, Any]:
+def report(files: manifest.Files, shared: list[dict[str, str]], window: Sequence[date]) -> dict[str, Any]:
     """extract.json: headline figures, the window, what all files of a table are made from, and the files."""
-    days = sorted({day for some in files.values() for day in some})
     return {
-        "days": len(days),
+        "days": len(window),
         "tables": [{"table": t, "rows": sum(file.rows for file in some.values())} for t, some in files.items()],
-        "window": [str(days[0]), str(days[-1] + timedelta(days=1))],
+        "window": [str(window[0]), str(window[-1] + timedelta(days=1))],
         "made_from": shared,
         "files": manifest.entries(files),
     }

@@ -133,7 +133,8 @@ class Files:
 def _as_integer(instant: datetime, kind: pa.DataType) -> int:
     """As Arrow stores it: days, milliseconds or microseconds since 1970, UTC."""
     units = {"ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
-    return (instant - datetime(1970, 1, 1)) // (timedelta(days=1) if pa.types.is_date(kind) else units[kind.unit])
+    unit = timedelta(days=1) if pa.types.is_date(kind) else units[kind.unit]
+    return (instant - datetime(1970, 1, 1)) // unit
 
 
 def check_arrived(day: date, counted: int, arrived: int) -> None:

@@ -93,9 +93,7 @@ def decode(text: bytes, schema: pa.Schema, check_utf8: bool = True) -> pa.Record
     except pa.ArrowInvalid as error:
         # Arrow's message quotes values; only its first words, which name the column, are for the log.
         raise _malformed(str(error).split(":")[0]) from None
-    columns = [
-        _value(column.combine_chunks(), field.type) for column, field in zip(table.columns, schema, strict=True)
-    ]
+    columns = [_value(column.combine_chunks(), field.type) for column, field in zip(table.columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 

@@ -16,7 +16,6 @@ from pipeline.postgres.target import Relation
 from schemas.table import Column
 from schemas.types import SORTED_AS_TEXT
 
-
 ONE_DAY = timedelta(days=1)
 
 
