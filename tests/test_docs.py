@@ -98,7 +98,7 @@ def test_generated_tables_are_written_in_place() -> None:
 
 def test_the_type_table_has_every_kind() -> None:
     section = docs.text("contract").split("## Types")[1]
-    rows = re.findall(r"^\| (\w+) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", section, re.M)
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", section, re.M)
     kinds = {prisma.lower(): more for prisma, *more in rows if prisma != "Prisma"}
     for type_ in [type_ for kind, type_ in TYPES.items() if kind != "decimal"]:
         assert kinds[type_.prisma.lower()] == [type_.postgres, type_.raw, type_.export, type_.duckdb]

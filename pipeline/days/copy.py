@@ -113,28 +113,29 @@ class Files:
     def _of_this_day(self, batch: pa.RecordBatch) -> int:
         """How many of the first rows belong to the file that is open."""
         if len(self._wanted) == 1:
-            return batch.num_rows
+            return int(batch.num_rows)
         name = str(self._table.time)
         kind = batch.schema.field(name).type
         day = self._wanted[len(self.written) - 1].day
         begin, end = (_as_integer(midnight(one), kind) for one in (day, day + timedelta(days=1)))
         times = batch.column(name).view(pa.int32() if pa.types.is_date(kind) else pa.int64()).to_numpy()
+        rows = int(times.searchsorted(end))
         last = len(self.written) == len(self._wanted)
-        if times[0] < begin or (last and times[-1] >= end):
+        if times[:rows].min(initial=begin) < begin or times[:rows].max(initial=begin) >= end or (last and not rows):
             raise DataError(
                 f"a row came that belongs to none of the days that were asked for, near {day}",
                 where="the COPY stream",
                 expected="rows in the order of their days",
                 next_step="dvc repro; if it stays, REINDEX the table: an index may be corrupt",
             )
-        return int(times.searchsorted(end))
+        return rows
 
 
 def _as_integer(instant: datetime, kind: pa.DataType) -> int:
     """As Arrow stores it: days, milliseconds or microseconds since 1970, UTC."""
     units = {"ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
-    unit = timedelta(days=1) if pa.types.is_date(kind) else units[kind.unit]
-    return (instant - datetime(1970, 1, 1)) // unit
+    unit: timedelta = timedelta(days=1) if pa.types.is_date(kind) else units[kind.unit]
+    return int((instant - datetime(1970, 1, 1)) / unit)
 
 
 def check_arrived(day: date, counted: int, arrived: int) -> None:
