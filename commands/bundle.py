@@ -202,7 +202,8 @@ def version_of(found: Citation, revision: str, parts: list[tuple[Table, list[Par
 
 def name_of(of: Described, version: Version) -> str:
     label = version.commit[:10] if version.name == version.commit else re.sub(r"[^\w.-]", "-", version.name)
-    return f"{of.dataset.slug}-{of.days[-1]}-{label}{'-pseudonyms' if of.pseudonyms else ''}"
+    day = of.days[-1] if of.days else version.committed
+    return f"{of.dataset.slug}-{day}-{label}{'-pseudonyms' if of.pseudonyms else ''}"
 
 
 def describe(of: Described, version: Version, folder: Path) -> dict[str, bytes]:

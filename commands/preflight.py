@@ -27,7 +27,7 @@ def preflight(paths: Paths) -> None:
     check_names(tables, params.quality)
     pinned = watermark.load(paths.watermark)
     for table in tables:
-        watermark.pinned(pinned, table.name, params.extract.days)
+        watermark.pinned(pinned, table, params.extract.days)
 
 
 def mend_lock(paths: Paths) -> None:

@@ -27,12 +27,12 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
 from pipeline.core.watermark import Watermark
-from pipeline.days.pin import PinTask, pin_day
+from pipeline.days.pin import PinTask, pin_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
 from pipeline.files.verified import Verified
 from pipeline.postgres import statements, unchanged
-from pipeline.postgres.catalog import check_contract, check_instants
+from pipeline.postgres.catalog import by_day, check_contract, check_instants, together
 from pipeline.postgres.retry import retrying
 from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
@@ -100,13 +100,14 @@ def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | 
         print(f"refresh: pinning {count(len(window), 'day')} before {until} in {target.name}", flush=True)
         # On the sample also what was pinned before, to see whether that was another source.
         before = dict(old.tables) if target.is_sample and old is not None else {}
-        days = {table.name: sorted({*window, *before.get(table.name, ())}) for table in chosen(TABLES, params.tables)}
-        found = pin_days(paths, params.extract, target, days)
+        wanted = {table.name: watermark.parts(table, window) for table in chosen(TABLES, params.tables)}
+        days = {name: sorted({*some, *before.get(name, ())}) for name, some in wanted.items()}
+        found = pin_tables(paths, params.extract, target, days)
         check_source(paths, before, found)
-        return Watermark(until, {name: {day: pins[day] for day in window} for name, pins in found.items()})
+        return Watermark(until, {name: {day: pins[day] for day in wanted[name]} for name, pins in found.items()})
 
 
-def pin_days(
+def pin_tables(
     paths: Paths, params: Extract, target: Target, days: Mapping[str, list[date]]
 ) -> dict[str, dict[date, Pin]]:
     """The pins of the days of each table, all in one snapshot. Raises what check_contract and check_instants raise."""
@@ -123,11 +124,14 @@ def pin_days(
         for relation in target.relations:
             name = relation.table.name
             saved = recall(paths, relation.table, ages[name])
-            tasks += [PinTask(relation, day, encoding, saved.get(day)) for day in days[name]]
+            tasks += [
+                PinTask(relation, some, encoding, saved)
+                for some in together(snapshot.run(by_day, relation), days[name])
+            ]
         pins: dict[str, dict[date, Pin]] = {name: {} for name in days}
-        with Progress("refresh", "days", len(tasks)):
-            for task, pin in snapshot.map(pin_day, tasks):
-                pins[task.relation.table.name][task.day] = pin
+        with Progress("refresh", "days", sum(len(task.days) for task in tasks)):
+            for task, found in snapshot.map(pin_days, tasks):
+                pins[task.relation.table.name] |= found
         with transaction(target) as now:
             check_still(target, (labels, ages), state(now, target))
     save(paths, ages, pins)

@@ -100,11 +100,12 @@ def values(quality: Report) -> dict[str, str]:
     """How many rows have each value of the columns that are counted, most first."""
     said = {}
     tables = chosen(TABLES, [entry["table"] for entry in quality["tables"]])
+    names = [column for table in tables for column in table.counted]
     for table in tables:
         for column in table.counted:
             found = [entry for entry in quality["values"] if (entry["table"], entry["column"]) == (table.name, column)]
             most_first = sorted(found, key=lambda entry: (-entry["rows"], entry["value"] or "none"))
-            name = column if len(tables) == 1 else f"{table.name}.{column}"
+            name = column if names.count(column) == 1 else f"{table.name}.{column}"
             said[name] = join(f"{printable(entry['value'] or 'none')} {entry['rows']:,}" for entry in most_first)
     return said
 

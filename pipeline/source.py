@@ -30,4 +30,4 @@ def connect(settings: Source, tables: Sequence[Table]) -> Iterator[Target]:
 
 
 def _relations(schema: str, tables: Sequence[Table]) -> tuple[Relation, ...]:
-    return tuple(Relation(schema, table) for table in tables)
+    return tuple(Relation(table.schema or schema, table) for table in tables)

@@ -82,7 +82,7 @@ def _one_of(values: tuple[str, ...], param: str, settings: Settings, **common: A
 
 
 def between(low: float, high: float) -> Rule:
-    kinds: tuple[Kind, ...] = ("int", "bigint", "float")
+    kinds: tuple[Kind, ...] = ("int", "smallint", "bigint", "float", "real")
     return Rule("in_range", f"{low} to {high}", partial(_between, low, high), kinds=kinds, limits=(low, high))
 
 
@@ -94,7 +94,10 @@ def _between(low: float, high: float, _: Settings, **common: Any) -> pa.Check:
 
 def unique() -> Rule:
     # Not for floats: whether NaN is NaN, and 0.0 is -0.0, DuckDB and pandas answer differently.
-    kinds: tuple[Kind, ...] = ("text", "enum", "int", "bigint", "timestamp", "decimal")
+    kinds: tuple[Kind, ...] = (
+        *("text", "enum", "uuid", "other", "int", "smallint", "bigint", "decimal"),
+        *("timestamp", "timestamp_us", "timestamptz", "date"),
+    )
     return Rule("unique", "unique over the window", _unique, needs_window=True, kinds=kinds)
 
 
@@ -105,7 +108,7 @@ def _unique(_: Settings, **common: Any) -> pa.Check:
 
 
 def valid_json() -> Rule:
-    return Rule("json_valid", "valid JSON", _valid_json, kinds=("json", "text"))
+    return Rule("json_valid", "valid JSON", _valid_json, kinds=("json", "list", "text"))
 
 
 def _valid_json(_: Settings, **common: Any) -> pa.Check:
@@ -141,7 +144,7 @@ def _not_older_than(years: int, settings: Settings, **common: Any) -> pa.Check:
 
 def finite() -> Rule:
     """For numbers that may be NaN or infinite in PostgreSQL, but not in what reads the export."""
-    return Rule("finite", "a finite number", _finite, kinds=("float", "decimal"))
+    return Rule("finite", "a finite number", _finite, kinds=("float", "real", "decimal"))
 
 
 def _finite(_: Settings, **common: Any) -> pa.Check:
@@ -151,7 +154,7 @@ def _finite(_: Settings, **common: Any) -> pa.Check:
 
 
 def _is_finite(series: pd.Series[Any]) -> pd.Series[Any]:
-    if series.dtype == "double[pyarrow]":
+    if series.dtype in ("double[pyarrow]", "float[pyarrow]"):
         return series.abs() < float("inf")
     return series.str.match(r"^-?\d")  # a decimal, as PostgreSQL writes it: NaN, Infinity or digits
 

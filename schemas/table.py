@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from schemas.rules import Rule, finite
-from schemas.types import TYPES, Kind, Type, decimal
+from schemas.types import INSTANTS, SORTED_AS_TEXT, TYPES, Kind, Type, decimal
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,6 +29,7 @@ class Column(NamedTuple):
     nullable: bool = True
     rules: tuple[Rule, ...] = ()
     enum: str | None = None  # PostgreSQL's name of the type, of a column of kind enum
+    native: str | None = None  # PostgreSQL's name of the type, where the kind does not say it, as character varying(9)
     digits: tuple[int, int] | None = None  # precision and scale of numeric, of a column of kind decimal
     # A pseudonym takes its place in an export with pseudonyms. Columns that hold the same ids have the same word here.
     pseudonym: str | None = None
@@ -46,7 +47,12 @@ class Column(NamedTuple):
 
     @property
     def postgres(self) -> str:
-        return f'enum "{self.enum}"' if self.kind == "enum" else self.type.postgres
+        return f'enum "{self.enum}"' if self.kind == "enum" else self.native or self.type.postgres
+
+    @property
+    def sent(self) -> str:
+        """SQL of PostgreSQL for what COPY sends."""
+        return self.type.sent.format(self.quoted)
 
     @property
     def all_rules(self) -> tuple[Rule, ...]:
@@ -62,7 +68,8 @@ class Column(NamedTuple):
 class Table(NamedTuple):
     """One table of the app. `description` says what one row is.
 
-    `time` is the column of kind timestamp by whose UTC day rows are filed; `user` names the person, if a column does;
+    `time` is the column by whose UTC day rows are filed; None: the table is one part, with one pin and one file. `user`
+    names the person, if a column does; `schema` is PostgreSQL's, where it is not the one of DATABASE_URL;
     `key` names a row in reports. `type` says of what kind an event is, `phase` in which phase of an experiment and
     `score` its outcome, where columns do. Rows stand in the order of `order` in every file, total where the key is
     unique.
@@ -73,12 +80,13 @@ class Table(NamedTuple):
     columns: tuple[Column, ...]
     order: tuple[str, ...]
     key: str
-    time: str
+    time: str | None
     user: str | None = None
     type: str | None = None
     phase: str | None = None
     score: str | None = None
     daily: bool = True  # whether a day without rows is a sign of something wrong
+    schema: str | None = None
     rules: tuple[Rule, ...] = ()  # over several columns of a row
     references: tuple[tuple[str, str], ...] = ()  # columns that hold keys of another table, and its name
     counted: tuple[str, ...] = ()  # columns of which quality.json counts each value
@@ -87,6 +95,14 @@ class Table(NamedTuple):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns)
+
+    @property
+    def instant(self) -> str | None:
+        """SQL of DuckDB for when a row was, UTC without a zone; None for a table that is one part."""
+        if self.time is None:
+            return None
+        column = self.column(self.time)
+        return INSTANTS[column.kind].format(column.quoted)
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
@@ -100,7 +116,7 @@ class Table(NamedTuple):
     def distinct(self) -> tuple[str, ...]:
         """Columns in which hardly a value stands twice."""
         names = {*self.unique, self.key, self.time}
-        return tuple(column.name for column in self.columns if column.name in names or column.kind == "json")
+        return tuple(c.name for c in self.columns if c.name in names or c.kind in ("json", "bytes"))
 
     def arrow_schema(self, layer: Layer) -> pa.Schema:
         """The Arrow schema of one file of data/raw or data/export.
@@ -113,10 +129,17 @@ class Table(NamedTuple):
         fixed = {
             "string": pa.string(),
             "json": pa.json_(),
+            "binary": pa.binary(),
             "timestamp[ms]": pa.timestamp("ms"),
+            "timestamp[us]": pa.timestamp("us"),
+            "timestamp[us, tz=UTC]": pa.timestamp("us", "UTC"),
+            "date32": pa.date32(),
+            "time64[us]": pa.time64("us"),
+            "int16": pa.int16(),
             "int32": pa.int32(),
             "int64": pa.int64(),
             "double": pa.float64(),
+            "float": pa.float32(),
             "bool": pa.bool_(),
         }
 
@@ -128,7 +151,7 @@ class Table(NamedTuple):
 
     def fingerprint(self, layer: Layer) -> str:
         """Tells whether two versions of the contract make the same file of the same rows."""
-        columns = [(column.name, column.kind, getattr(column.type, layer)) for column in self.columns]
+        columns = [(c.name, c.kind, getattr(c.type, layer), *((c.native,) if c.native else ())) for c in self.columns]
         parts = (self.name, columns, self.order, self.time, self.distinct)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
@@ -143,7 +166,7 @@ class Table(NamedTuple):
 RESERVED = ("event_date", "row_number", "failed_checks", "filename")
 
 # Kinds of columns whose values quality.json can count.
-COUNTABLE = ("text", "enum", "int", "bigint", "bool")
+COUNTABLE = ("text", "enum", "int", "smallint", "bigint", "bool")
 
 # What one SELECT of PostgreSQL may list. A text takes two, because it is sorted in another collation than its own.
 MAX_TARGETS = 1664
@@ -163,17 +186,17 @@ def problems(tables: Sequence[Table]) -> list[str]:
 def _problems(table: Table) -> Iterator[str]:
     yield from (f"a column {name} is declared twice" for name in _twice(table.names))
     yield from (f"{name} is a name that the files need for themselves" for name in table.names if name in RESERVED)
-    targets = len(table.columns) + sum(column.kind == "text" for column in table.columns)
+    targets = len(table.columns) + sum(column.kind in SORTED_AS_TEXT for column in table.columns)
     if targets > MAX_TARGETS:
         yield f"too many columns: with texts counted twice {targets}, PostgreSQL sends {MAX_TARGETS}"
-    used = {*table.order, table.key, table.time, *filter(None, [table.user]), *table.counted}
+    used = {*table.order, table.key, *filter(None, [table.time, table.user]), *table.counted}
     used |= {name for _, names in table.indexes for name in names} | {n for r in table.rules for n in r.columns}
     unknown = sorted(used - set(table.names))
     if unknown:
         yield f"there is no column {', '.join(unknown)}"
         return
-    if table.column(table.time).kind != "timestamp":
-        yield f"{table.time}, by whose day rows are filed, is no timestamp"
+    if table.time is not None and table.column(table.time).kind not in INSTANTS:
+        yield f"{table.time}, by whose day rows are filed, is no timestamp and no date"
     for name in table.counted:
         if table.column(name).kind not in COUNTABLE:
             yield f"values of {name}, a {table.column(name).kind}, can't be counted"

@@ -7,7 +7,27 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Kind = Literal["text", "enum", "json", "timestamp", "int", "bigint", "float", "bool", "decimal"]
+Kind = Literal[
+    "text",
+    "enum",
+    "json",
+    "timestamp",
+    "timestamp_us",
+    "timestamptz",
+    "date",
+    "time",
+    "int",
+    "smallint",
+    "bigint",
+    "float",
+    "real",
+    "bool",
+    "decimal",
+    "uuid",
+    "bytes",
+    "list",
+    "other",
+]
 
 # The most digits that Arrow's decimal128 and DuckDB's DECIMAL hold.
 MAX_DIGITS = 38
@@ -17,7 +37,8 @@ class Type(NamedTuple):
     """One kind of column. `raw` and `export` are the Arrow types in data/raw and data/export.
 
     `in_postgres` and `in_duckdb` are SQL of the value as digests compare it, with {} for the column. Two different
-    values never have the same one, and none holds the character 31, but for kinds in FREE.
+    values never have the same one, and none holds the character 31, but for kinds in FREE. `sent` is SQL of what COPY
+    sends, where PostgreSQL's own text is not what Arrow reads, or not what is hashed.
     """
 
     prisma: str
@@ -27,7 +48,15 @@ class Type(NamedTuple):
     duckdb: str
     in_postgres: str = "{}"
     in_duckdb: str = "{}"
+    sent: str = "{}"
 
+
+# extract() gives a numeric, which is exact, where date_part() gives a float.
+_MICROSECONDS = "(extract(epoch FROM {}) * 1000000)::bigint"
+
+# A list that JSON can't tell from another one, by more dimensions or another first index, as PostgreSQL writes it: then
+# it is no JSON, which the rule json_valid finds.
+_LIST = "CASE WHEN array_ndims({0}) > 1 OR array_lower({0}, 1) <> 1 THEN {0}::text ELSE to_json({0})::text END"
 
 # Floats by their bits, because PostgreSQL and DuckDB do not always write the same text for one. All NaNs count as one
 # value, since COPY sends all of them as NaN. JSON by its text: another spelling of the same JSON is another value.
@@ -44,6 +73,44 @@ TYPES: dict[Kind, Type] = {
         in_postgres="(date_part('epoch', {}) * 1000)::bigint",
         in_duckdb="epoch_ms({})",
     ),
+    # Of another precision than 3, or with a time zone; these hold microseconds.
+    "timestamp_us": Type(
+        "DateTime @db.Timestamp(p)",
+        "timestamp(p) without time zone",
+        "timestamp[us]",
+        "timestamp[us]",
+        "TIMESTAMP",
+        in_postgres=_MICROSECONDS,
+        in_duckdb="epoch_us({})",
+    ),
+    "timestamptz": Type(
+        "DateTime @db.Timestamptz(p)",
+        "timestamp(p) with time zone",
+        "timestamp[us, tz=UTC]",
+        "timestamp[us, tz=UTC]",
+        "TIMESTAMP WITH TIME ZONE",
+        in_postgres=_MICROSECONDS,
+        in_duckdb="epoch_us({})",
+    ),
+    "date": Type(
+        "DateTime @db.Date",
+        "date",
+        "date32",
+        "date32",
+        "DATE",
+        in_postgres="({} - date '1970-01-01')",
+        in_duckdb="({} - DATE '1970-01-01')",
+    ),
+    "time": Type(
+        "DateTime @db.Time(p)",
+        "time(p) without time zone",
+        "time64[us]",
+        "time64[us]",
+        "TIME",
+        in_postgres=_MICROSECONDS,
+        in_duckdb="epoch_us({})",
+    ),
+    "smallint": Type("Int @db.SmallInt", "smallint", "int16", "int16", "SMALLINT"),
     "int": Type("Int", "integer", "int32", "int32", "INTEGER"),
     "bigint": Type("BigInt", "bigint", "int64", "int64", "BIGINT"),
     "float": Type(
@@ -55,13 +122,40 @@ TYPES: dict[Kind, Type] = {
         in_postgres="encode(float8send(CASE WHEN {0} = 'NaN' THEN 'NaN' ELSE {0} END), 'hex')",
         in_duckdb="lower(hex((CASE WHEN isnan({0}) THEN 'NaN'::DOUBLE ELSE {0} END)::BIT::BLOB))",
     ),
+    "real": Type(
+        "Float @db.Real",
+        "real",
+        "float",
+        "float",
+        "FLOAT",
+        in_postgres="encode(float4send(CASE WHEN {0} = 'NaN' THEN 'NaN' ELSE {0} END), 'hex')",
+        in_duckdb="lower(hex((CASE WHEN isnan({0}) THEN 'NaN'::FLOAT ELSE {0} END)::BIT::BLOB))",
+    ),
     "bool": Type("Boolean", "boolean", "bool", "bool", "BOOLEAN", in_postgres="{}::int", in_duckdb="{}::INTEGER"),
     # Of a column with few enough digits; see decimal().
     "decimal": Type("Decimal", "numeric", "string", "string", "VARCHAR", "{}::text", "{}::VARCHAR"),
+    "uuid": Type("String @db.Uuid", "uuid", "string", "string", "VARCHAR", "{}::text"),
+    "bytes": Type(
+        "Bytes", "bytea", "binary", "binary", "BLOB", "encode({}, 'hex')", "lower(hex({}))", "encode({}, 'hex')"
+    ),
+    "list": Type("T[]", "T[]", "string", "json", "JSON", _LIST, "{}::VARCHAR", _LIST),
+    # Whatever else PostgreSQL has, as PostgreSQL writes it.
+    "other": Type("Unsupported", "any", "string", "string", "VARCHAR", "{}::text", sent="{}::text"),
 }
 
 # Kinds whose value may hold any character. A digest names their lengths. jsonb's text escapes control characters.
-FREE: frozenset[Kind] = frozenset({"text", "enum"})
+FREE: frozenset[Kind] = frozenset({"text", "enum", "list", "other"})
+
+# Kinds that PostgreSQL can't sort, or sorts by the database's collation. Their text is sorted in byte order.
+SORTED_AS_TEXT: frozenset[Kind] = frozenset({"text", "list", "other"})
+
+# Kinds by whose UTC day rows can be filed, and SQL of DuckDB for the instant, UTC without a zone.
+INSTANTS: dict[Kind, str] = {
+    "timestamp": "{}",
+    "timestamp_us": "{}",
+    "timestamptz": "make_timestamp(epoch_us({}))",
+    "date": "{}::TIMESTAMP",
+}
 
 
 def decimal(digits: int, scale: int) -> Type:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,13 +27,13 @@ from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
-from pipeline.days.copy import CopyTask, check_arrived, copy_day
+from pipeline.days.copy import CopyTask, Wanted, check_arrived, copy_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest
 from pipeline.files.layout import PREFIX, day_path, replacing_days, write_report
 from pipeline.files.manifest import File
 from pipeline.postgres import statements
-from pipeline.postgres.catalog import check_contract, check_instants
+from pipeline.postgres.catalog import by_day, check_contract, check_instants, together
 from pipeline.postgres.retry import retrying
 from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
@@ -51,7 +51,7 @@ def extract(paths: Paths, params: Params) -> None:
     inputs = Inputs(paths, params, lambda p: (p.tables, p.source, p.extract), [paths.watermark])
     pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
     tables = chosen(TABLES, params.tables)
-    pins = {table.name: watermark.pinned(pinned, table.name, params.extract.days) for table in tables}
+    pins = {table.name: watermark.pinned(pinned, table, params.extract.days) for table in tables}
     shared = {table.name: made_from.raw(table, params.extract) for table in tables}
     kept, filtered = {}, bool(params.extract.user_id)
     for name, days in pins.items():
@@ -66,7 +66,8 @@ def extract(paths: Paths, params: Params) -> None:
         inputs.check()
     files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
     made = [{**one, "stage": made_from.code(*made_from.EXTRACT_REPORT)} for one in shared.values()]
-    write_report(paths.extract_report, report(files, made))
+    window = watermark.window(pinned.until, params.extract.days)
+    write_report(paths.extract_report, report(files, made, window))
     rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
     print(f"extract: kept {total - read}, read {read}, dropped {dropped}")
     print(f"extract: {count(rows, 'row')} in {count(total, 'file')} under {paths.raw}")
@@ -108,28 +109,32 @@ def read_days(
             snapshot.run(check_counts, target, pins)
         encoding = snapshot.run(statements.encoding)
         tasks = [
-            CopyTask(
-                relation=relation,
-                day=day,
-                pin=pin,
-                users=users,
-                made_from=manifest.made_from(shared[relation.table.name], pin),
-                encoding=encoding,
-                batch_size=params.extract.batch_size,
-                path=day_path(staging / relation.table.name, day),
-            )
+            CopyTask(relation, wanted, users, encoding, params.extract.batch_size)
             for relation in target.relations
-            for day, pin in pins[relation.table.name].items()
+            for wanted in together(
+                snapshot.run(by_day, relation),
+                [
+                    Wanted(
+                        day,
+                        pin,
+                        manifest.made_from(shared[relation.table.name], pin),
+                        day_path(staging / relation.table.name, day),
+                    )
+                    for day, pin in pins[relation.table.name].items()
+                ],
+            )
         ]
         with Progress("extract", "rows", expected):
-            for task, copied in snapshot.map(copy_day, tasks):
-                if copied.source.rows != task.pin.rows:
-                    snapshot.run(check_counts, target, pins)  # the source moved, or
-                    check_arrived(task.day, task.pin.rows, copied.source.rows)  # the COPY was short
-                if copied.source != task.pin:
-                    rows = count(task.pin.rows, "row")
-                    raise moved(target, [f"{task.day}: {rows} as pinned, but of other content"])
-                files[task.relation.table.name, task.day] = copied.file
+            for task, copied in snapshot.map(copy_days, tasks):
+                for wanted in task.wanted:
+                    day, pin, held = wanted.day, wanted.pin, copied[wanted.day].source
+                    if held.rows != pin.rows:
+                        snapshot.run(check_counts, target, pins)  # the source moved, or
+                        check_arrived(day, pin.rows, held.rows)  # the COPY was short
+                    if held != pin:
+                        rows = count(pin.rows, "row")
+                        raise moved(target, [f"{day}: {rows} as pinned, but of other content"])
+                    files[task.relation.table.name, day] = copied[day].file
     return files
 
 
@@ -164,13 +169,12 @@ def moved(target: Target, others: list[str]) -> PinError:
     )
 
 
-def report(files: manifest.Files, shared: list[dict[str, str]]) -> dict[str, Any]:
+def report(files: manifest.Files, shared: list[dict[str, str]], window: Sequence[date]) -> dict[str, Any]:
     """extract.json: headline figures, the window, what all files of a table are made from, and the files."""
-    days = sorted({day for some in files.values() for day in some})
     return {
-        "days": len(days),
+        "days": len(window),
         "tables": [{"table": t, "rows": sum(file.rows for file in some.values())} for t, some in files.items()],
-        "window": [str(days[0]), str(days[-1] + timedelta(days=1))],
+        "window": [str(window[0]), str(window[-1] + timedelta(days=1))],
         "made_from": shared,
         "files": manifest.entries(files),
     }

@@ -88,14 +88,19 @@ def report(paths: Paths, params: Params) -> None:
     write_report(paths.checks_report, content(asked, results, judged))
     said = f"{SIGNS[page.verdict]} {page.sentence}"
     worst = quality.worst_first(results)
-    print("\n".join([f"report: {said}; {paths.page}", *(f"report: {one.verdict}: {one.words}" for one in worst)]))
+    told = [f"report: {one.verdict}: {named(one, len(tables))}" for one in worst]
+    print("\n".join([f"report: {said}; {paths.page}", *told]))
     if bad := [one for one in results if one.verdict == FAILED]:
         raise QualityError(
-            f"{count(len(bad), 'quality check')} failed: {bad[0].words}",
+            f"{count(len(bad), 'quality check')} failed: {named(bad[0], len(tables))}",
             where=str(paths.page),
             expected=f"quality.{bad[0].check.partition(' ')[0]} in params.yaml",
             next_step=f"look at {paths.page}, and at the source; where all is well, another limit or level there",
         )
+
+
+def named(result: Result, tables: int) -> str:
+    return f"{result.table}: {result.words}" if tables > 1 else result.words
 
 
 def of_table(paths: Paths, pinned: Watermark, found: Counted, files: Mapping[date, File], asked_users: int) -> Facts:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
+from pipeline.core.reports import read_report
 from pipeline.days.check import CheckTask, check_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
@@ -59,7 +60,7 @@ def validate(paths: Paths, params: Params) -> None:
     tables = chosen(TABLES, params.tables)
     files = manifest.read(paths.extract_report, tables)
     manifest.check(paths.extract_report, paths.raw, files)
-    until = max(day for days in files.values() for day in days) + timedelta(days=1)
+    until = date.fromisoformat(read_report(paths.extract_report, "window")["window"][1])
     settings = Settings(watermark.midnight(until), params.validate.labels)
     asked = made_from.checked(params.validate)
     by = {key: value for key, value in asked.items() if key != "mode"}  # which decides where failing rows go

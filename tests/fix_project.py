@@ -91,11 +91,11 @@ def pinned_days(db: Database, project: Project) -> Project:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[date]:
     """The days that PostgreSQL hashed; clear it to begin anew."""
     found: list[date] = []
-    real = pin.day_pin
+    real = pin.day_pins
 
-    def recorded(connection: object, relation: object, day: date, *more: object) -> object:
-        found.append(day)
-        return real(connection, relation, day, *more)  # type: ignore[arg-type]
+    def recorded(connection: object, relation: object, days: Sequence[date], *more: object) -> object:
+        found.extend(days)
+        return real(connection, relation, days, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pin, "day_pin", recorded)
+    monkeypatch.setattr(pin, "day_pins", recorded)
     return found

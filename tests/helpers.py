@@ -287,7 +287,7 @@ def damage(project: Project) -> dict[str, bytes]:
 
 def use(monkeypatch: pytest.MonkeyPatch, *tables: Table) -> None:
     """The stages and refresh read these tables."""
-    for module in (refresh, extract, validate, export, load):
+    for module in (refresh, extract, validate, export, load, report):
         monkeypatch.setattr(module, "TABLES", tables)
         monkeypatch.setattr(module, "chosen", lambda tables, _: tables)
 

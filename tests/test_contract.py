@@ -19,49 +19,58 @@ from sqlalchemy.dialects import postgresql
 
 from schemas.behavioral_events import validate_behavioral_events
 from schemas.rules import json_valid
+from schemas.table import Table
+from schemas.tables import TABLES
 from schemas.types import TYPES
-from tests.helpers import COLUMNS, ROOT, TABLE, Database
+from tests.helpers import ROOT, Database
 
 PRISMA = (ROOT / "schemas/app/schema.prisma").read_text(encoding="utf-8")
 
 
-def prisma_fields() -> dict[str, tuple[str, bool]]:
-    body = re.search(r"model BehavioralEvent \{(.*?)\n\}", PRISMA, re.S)
-    assert body
-    fields = re.findall(r"^  (\w+)\s+(\w+)(\?)?", body[1], re.M)
-    return {name: (type_, bool(optional)) for name, type_, optional in fields if type_ != "ContextMetadata"}
+def prisma_fields(table: Table) -> dict[str, tuple[str, bool]]:
+    (body,) = re.findall(rf'model \w+ \{{((?:(?!\n\}}).)*@@map\("{table.name}"\))', PRISMA, re.S)
+    fields = re.findall(r"^  (\w+)\s+(\w+)(\?|\[\])?", body, re.M)
+    models = re.findall(r"^model (\w+)", PRISMA, re.M)
+    return {name: (type_, optional == "?") for name, type_, optional in fields if type_ not in models}
 
 
 def prisma_enums() -> dict[str, tuple[str, ...]]:
     return {name: tuple(body.split()) for name, body in re.findall(r"enum (\w+) \{(.*?)\}", PRISMA, re.S)}
 
 
-def test_columns_are_those_of_schema_prisma() -> None:
+every_table = pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+
+
+@every_table
+def test_columns_are_those_of_schema_prisma(table: Table) -> None:
     expected = {
         column.name: (column.enum if column.kind == "enum" else TYPES[column.kind].prisma, column.nullable)
-        for column in COLUMNS
+        for column in table.columns
     }
-    assert list(prisma_fields().items()) == list(expected.items())
+    assert list(prisma_fields(table).items()) == list(expected.items())
 
 
-def test_enum_values_are_those_of_schema_prisma() -> None:
-    for column in COLUMNS:
+@every_table
+def test_enum_values_are_those_of_schema_prisma(table: Table) -> None:
+    for column in table.columns:
         if column.kind == "enum":
             assert column.enum is not None
             assert column.values == prisma_enums()[column.enum]
 
 
-def test_the_tables_that_prisma_makes_are_those_of_the_contract(db: Database) -> None:
+@every_table
+def test_the_tables_that_prisma_makes_are_those_of_the_contract(db: Database, table: Table) -> None:
     engine = sa.create_engine("postgresql+psycopg2://", creator=db.connect, poolclass=sa.NullPool)
-    found = {column["name"]: column for column in sa.inspect(engine).get_columns(TABLE)}
-    assert list(found) == [column.name for column in COLUMNS]
-    for column in COLUMNS:
+    found = {column["name"]: column for column in sa.inspect(engine).get_columns(table.name)}
+    assert list(found) == list(table.names)
+    for column in table.columns:
         there = found[column.name]["type"]
         assert found[column.name]["nullable"] == column.nullable
         if isinstance(there, postgresql.ENUM):
             assert (column.kind, column.enum, column.values) == ("enum", there.name, tuple(there.enums))
         else:
             names = {"timestamp": "TIMESTAMP(3) WITHOUT TIME ZONE", "json": "JSONB", "int": "INTEGER", "text": "TEXT"}
+            names["float"] = "DOUBLE PRECISION"
             assert there.compile(dialect=engine.dialect) == names[column.kind]
 
 

@@ -97,20 +97,20 @@ def test_generated_tables_are_written_in_place() -> None:
 
 def test_the_type_table_has_every_kind() -> None:
     section = docs.text("contract").split("## Types")[1]
-    rows = re.findall(r"^\| (\w+) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", section, re.M)
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", section, re.M)
     kinds = {prisma.lower(): more for prisma, *more in rows if prisma != "Prisma"}
-    for kind, type_ in TYPES.items():
-        if kind != "decimal":
-            assert kinds[type_.prisma.lower()] == [type_.postgres, type_.raw, type_.export, type_.duckdb]
+    for type_ in [type_ for kind, type_ in TYPES.items() if kind != "decimal"]:
+        assert kinds[type_.prisma.lower()] == [type_.postgres, type_.raw, type_.export, type_.duckdb]
     assert len(kinds) == len(TYPES)
 
 
 def test_the_params_table_has_every_key_with_its_default_and_readers() -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    rows = re.findall(r"^\| `(\w+\.\w+)` \| `(.*?)` \|.*\| ([a-z, ]+) \|$", docs.text("parameters"), re.M)
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|.*\| ([a-z, ]+) \|$", docs.text("parameters"), re.M)
+    groups = {group: keys if isinstance(keys, dict) else {"": keys} for group, keys in params.items()}
     assert {key: yaml.safe_load(value) for key, value, _ in rows} == {
-        f"{group}.{name}": value for group, keys in params.items() for name, value in keys.items()
+        f"{group}.{name}".strip("."): value for group, keys in groups.items() for name, value in keys.items()
     }
     for key, _, readers in rows:
         reading = [name for name, stage in stages.items() if {key, key.split(".")[0]} & set(stage["params"])]

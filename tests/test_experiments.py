@@ -37,7 +37,7 @@ def test_the_source_moving_on_is_no_reason_to_fail_offline(clone: Clone) -> None
     clone.env["DATABASE_URL"] = "postgresql://nobody:secret-word@127.0.0.1:1/none"
     assert "up to date" in clone.run("dvc", "repro").stdout
     clone.change(("days: 90", "days: 10"))
-    assert "kept 10, read 0, dropped 80" in clone.run("dvc", "repro").stdout  # the files are there
+    assert "kept 20, read 0, dropped 160" in clone.run("dvc", "repro").stdout  # the files are there
     shutil.rmtree(clone.path / "data/raw")
     clone.change(("days: 10", "days: 11"), ("attempts: 6", "attempts: 1"))
     failed = clone.run("dvc", "repro", ok=False)
@@ -56,7 +56,7 @@ def test_without_database_url_another_source_s_pin_is_not_taken_for_the_sample_s
     pinned = clone.text("watermark.yaml")
     failed = clone.run("python", "-m", "commands.refresh", ok=False)
     assert failed.returncode == 7
-    assert "pins another source than the embedded sample: 90 days of other rows" in failed.stderr
+    assert "pins another source than the embedded sample: 180 days of other rows" in failed.stderr
     assert clone.text("watermark.yaml") == pinned
     (clone.path / "watermark.yaml").unlink()
     clone.run("python", "-m", "commands.refresh")

@@ -154,11 +154,11 @@ def test_dvc_yaml_has_whole_groups_of_params() -> None:
     """So that an unknown key in a group runs a stage into its error. Of others' groups a stage has single keys."""
     groups = {name: [param for param in stage["params"] if "." not in param] for name, stage in PIPELINE.items()}
     assert groups == {
-        "extract": ["source", "extract"],
-        "validate": ["validate"],
-        "export": ["dataset", "export"],
-        "load": ["export", "load"],
-        "report": ["quality"],
+        "extract": ["tables", "source", "extract"],
+        "validate": ["tables", "validate"],
+        "export": ["tables", "dataset", "export"],
+        "load": ["tables", "export", "load"],
+        "report": ["tables", "quality"],
     }
 
 

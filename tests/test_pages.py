@@ -16,7 +16,7 @@ def test_quality_page(clone: Clone) -> None:
     page, accept = blocks("quality", language="sh")
     said = run_shell(with_venv(clone), page, {})
     assert "show: data/report/quality.html" in said
-    assert "This snapshot can be used: 13 quality checks passed" in said
+    assert "This snapshot can be used: 16 quality checks passed" in said
     assert "dvc_plots" in said
     assert "nothing moved" in run_shell(clone, accept, {})
     (snippet,) = blocks("quality", language="yaml")
@@ -33,7 +33,7 @@ def test_nights(clone: Clone, s3: S3, bucket: str) -> None:
     (block,) = blocks("nights", language="sh")
     text = block.text.replace("URL=s3://BUCKET/FOLDER", f"URL=s3://{bucket}/nights ENDPOINT={s3.url}")
     said = run_shell(with_venv(clone), block._replace(text=text), {}, **KEYS)
-    assert "night OK: This snapshot can be used: 13 quality checks passed" in said
+    assert "night OK: This snapshot can be used: 16 quality checks passed" in said
     assert "last good night: 20" in said
     assert "status: OK: This snapshot can be used" in said
 

@@ -39,7 +39,7 @@ def test_an_old_snapshot_is_read_where_it_lies(own: Clone, db: Database, s3: S3,
     of_day = f"SELECT count(*), min(event_date) FROM behavioral_events WHERE event_date = '{day}'"
     answer = other.run(*QUERY, "first-night", of_day).stdout
     assert answer.split()[1].endswith(f",{day}")
-    assert len(objects(s3)) == 2  # the day, and the first for the columns
+    assert len(objects(s3)) == 3  # the day, and of each table the first for the columns
     assert not (other.path / "data/export").exists()
     s3.forget_requests()
     other.run(*QUERY, "first-night", of_day)
@@ -62,7 +62,7 @@ def test_an_old_snapshot_is_read_where_it_lies(own: Clone, db: Database, s3: S3,
     failed = elsewhere.fails(*QUERY, "first-night", everything)
     assert "1 file of first-night (" not in failed
     assert "neither in the cache nor in the remote" in failed
-    assert "4 of 5 in remote" in elsewhere.run("python", "-m", "commands.versions").stdout
+    assert "9 of 10 in remote" in elsewhere.run("python", "-m", "commands.versions").stdout
 
 
 def test_what_is_no_snapshot(own: Clone) -> None:

@@ -42,7 +42,9 @@ def test_events_per_day_are_the_files_rows(reproduced: Clone) -> None:
     printed = reproduced.run(
         "python", "-m", "commands.query", "SELECT sum(events) AS n FROM (" + sql("events_per_day") + ")"
     ).stdout
-    rows = sum(pq.ParquetFile(p).metadata.num_rows for p in reproduced.path.glob("data/export/*/*/*.parquet"))
+    rows = sum(
+        pq.ParquetFile(p).metadata.num_rows for p in reproduced.path.glob("data/export/behavioral_events/*/*.parquet")
+    )
     assert str(rows) in printed
 
 
@@ -120,7 +122,10 @@ def test_json_is_json(reproduced: Clone) -> None:
 
 def test_an_answer_lists_no_table_of_the_command_itself(reproduced: Clone) -> None:
     printed = reproduced.run("python", "-m", "commands.query", "--csv", "SHOW TABLES").stdout
-    assert printed.split() == ["name", *sorted(["behavioral_events", DAYS.name, *(view.name for view in VIEWS)])]
+    assert printed.split() == [
+        "name",
+        *sorted(["behavioral_events", "context_metadata", DAYS.name, *(view.name for view in VIEWS)]),
+    ]
 
 
 def test_an_answer_replaces_what_its_file_held_and_nothing_else(reproduced: Clone, tmp_path: Path) -> None:

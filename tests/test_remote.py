@@ -29,8 +29,8 @@ def test_push_and_pull_and_a_clone_without_a_database(pushing: Clone, s3: S3, bu
     before = other.run("python", "-m", "commands.check")
     assert before.stdout.splitlines() == [
         "check: pipeline and dvc.lock agree",
-        # ten days' files, the quarantine, the page with its six series, four lists and the database
-        "check: remote holds all 22 files",
+        # ten days' files and the quarantine of two tables, the page with its six series, four lists and the database
+        "check: remote holds all 33 files",
     ]
     other.run("dvc", "pull")
     assert "up to date" in other.run("dvc", "repro").stdout

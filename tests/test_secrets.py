@@ -22,7 +22,7 @@ def test_the_password_is_nowhere(clone: Clone, db: Database, server: dict[str, s
     role = f"secretive_{db.name}"
     with closing(db.connect()) as connection, connection.cursor() as cursor:
         cursor.execute(f"CREATE ROLE {role} LOGIN PASSWORD %s", [AWKWARD])
-        cursor.execute(f"GRANT SELECT ON behavioral_events TO {role}")
+        cursor.execute(f"GRANT SELECT ON behavioral_events, context_metadata TO {role}")
     db.insert(event(), event(timestamp="2025-10-26 00:00:00"))
     clone.change(("days: 90", "days: 2"), ("attempts: 6", "attempts: 2"), ("retry_wait: 1", "retry_wait: 0.01"))
     encoded = quote(AWKWARD, safe="")

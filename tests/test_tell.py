@@ -342,9 +342,9 @@ def test_make_repro_is_remembered_with_the_stage_s_own_exit_code(clone: Clone) -
     failed = clone.run("python", "-m", "commands.repro", ok=False)
     assert failed.returncode == 8  # DVC's own is 255
     first, second = runs.read(clone.path / "data/runs.jsonl")
-    assert (first.result, first.verdict, first.rows) == ("OK", "passed", 52_379)
+    assert (first.result, first.verdict, first.rows) == ("OK", "passed", 54_506)
     assert (second.result, second.exit_code, second.verdict) == ("FAILED", 8, "failed")
     assert [stage.stage for stage in second.stages if stage.exit_code] == ["report"]
-    assert second.reason == "report: 1 quality check failed: 60 users, expected at least 99"
+    assert second.reason == "report: 2 quality checks failed: behavioral_events: 60 users, expected at least 99"
     assert second.next_step.startswith("look at data/report/quality.html")
     assert second.stages[-1].peak_mb > 10

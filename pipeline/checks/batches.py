@@ -85,17 +85,17 @@ def mask(series: pd.Series[Any]) -> pyarrow.BooleanArray:
 
 def within_time_rules(table: Table, days: Sequence[date], settings: Settings) -> list[date]:
     """Days whose whole range passes the time rules. Needed because `until` moves although the files do not."""
-    if not days:
-        return []
+    rules = [] if table.time is None else [rule for rule in table.column(table.time).rules if rule.needs_until]
+    if not days or not rules:
+        return list(days)
     begins = [watermark.midnight(day) for day in days]
     ends = [watermark.midnight(day + timedelta(days=1)) - timedelta(milliseconds=1) for day in days]
     instants = pyarrow.array(begins + ends, pyarrow.timestamp("ms"))
     series = pyarrow.table({"time": instants}).to_pandas(types_mapper=pd.ArrowDtype)["time"]
     passed = [True] * len(series)
-    for rule in table.column(table.time).rules:
-        if rule.needs_until:
-            check = rule.check(settings, name=rule.name)
-            passed = [a and bool(b) for a, b in zip(passed, check(series).check_output, strict=True)]
+    for rule in rules:
+        check = rule.check(settings, name=rule.name)
+        passed = [a and bool(b) for a, b in zip(passed, check(series).check_output, strict=True)]
     return [day for day, begin, end in zip(days, passed, passed[len(days) :], strict=False) if begin and end]
 
 

@@ -46,7 +46,7 @@ def counted(table: Table, files: Sequence[Path], phases: Sequence[str]) -> Count
         return Counted(
             table.name,
             _users(connection, table, rows),
-            _one(connection, f"SELECT max({quoted(table.time)}) FROM {rows}"),
+            _one(connection, f"SELECT max({table.instant or 'NULL::TIMESTAMP'}) FROM {rows}"),
             _types(connection, table, rows),
             _hours(connection, table, rows),
             tuple(_phases(connection, table, rows, phases)),
@@ -67,9 +67,9 @@ def _users(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> in
 
 
 def _types(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> dict[str, dict[date, int]]:
-    if table.type is None:
+    if table.type is None or table.instant is None:
         return {}
-    day, name = f"{quoted(table.time)}::DATE", quoted(table.type)
+    day, name = f"({table.instant})::DATE", quoted(table.type)
     found: dict[str, dict[date, int]] = {}
     sql = f"SELECT {name}, {day}, count(*) FROM {rows} WHERE {name} IS NOT NULL GROUP BY ALL ORDER BY ALL"
     for value, on, number in connection.execute(sql).fetchall():
@@ -78,7 +78,9 @@ def _types(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> di
 
 
 def _hours(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> dict[tuple[int, int], int]:
-    time = quoted(table.time)
+    if table.instant is None:
+        return {}
+    time = table.instant
     sql = f"SELECT isodow({time}), hour({time}), count(*) FROM {rows} GROUP BY ALL ORDER BY ALL"
     return {(weekday, hour): number for weekday, hour, number in connection.execute(sql).fetchall()}
 
@@ -100,9 +102,9 @@ def _phases(connection: duckdb.DuckDBPyConnection, table: Table, rows: str, phas
 
 
 def _backwards(connection: duckdb.DuckDBPyConnection, table: Table, rows: str, phases: Sequence[str]) -> int | None:
-    if table.phase is None or table.user is None:
+    if table.phase is None or table.user is None or table.instant is None:
         return None
-    phase, user, time = quoted(table.phase), quoted(table.user), quoted(table.time)
+    phase, user, time = quoted(table.phase), quoted(table.user), table.instant
     # Of the events of one millisecond none is before another.
     sql = f"""
         SELECT count(*) FROM (

@@ -74,7 +74,7 @@ def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
         if others := list(other(entry, {**shared, "stage": made_from.code(*made_from.EXTRACT_REPORT)})):
             yield from others
             continue  # then the days are others, too
-        pins = watermark.pinned(pinned, table.name, params.extract.days)
+        pins = watermark.pinned(pinned, table, params.extract.days)
         if len(raw[table.name]) != len(pins):
             yield f"it read {count(len(raw[table.name]), 'day')}, and extract.days is {len(pins)}"
             continue

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from statistics import median
 from typing import NamedTuple
 
+from pipeline.core.days import WHOLE
 from pipeline.core.watermark import Moved
 
 # Days in a row that make a type one that is always there, and at the end of the window a type new.
@@ -67,9 +68,12 @@ def marked(facts: Facts, limit: float) -> dict[date, str]:
 
 
 def shrunk(moved: Moved, table: str) -> tuple[list[date], float]:
-    """Days that lost rows since the refresh before, and their share of the days that both pin."""
+    """Days that lost rows since the refresh before, and their share of the days that both pin; of a table that is one
+    part, the share of its rows."""
     changes = moved.tables.get(table, {})
     lost = sorted(day for day in changes if changes[day].rows < changes[day].before)
+    if lost == [WHOLE]:
+        return lost, 1 - changes[WHOLE].rows / changes[WHOLE].before
     return lost, len(lost) / max(moved.pinned.get(table, 0), len(lost)) if lost else 0.0
 
 

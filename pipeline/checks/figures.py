@@ -38,7 +38,7 @@ def _figures(connection: duckdb.DuckDBPyConnection, tables: Sequence[tuple[Table
 
 
 def _table(connection: duckdb.DuckDBPyConnection, table: Table, files: Sequence[Path]) -> dict[str, Any]:
-    time = quoted(table.time)
+    time = table.instant or "NULL::TIMESTAMP"
     row = connection.execute(f"SELECT count(*), min({time}), max({time}) FROM {parquet(files)}").fetchone()
     assert row is not None
     return {

@@ -107,7 +107,8 @@ def show(found: Mapping[str, Findings], failures_file: Path) -> None:
         return
     for finding in listed[:SHOWN]:
         what = f": {finding.value!r}" if found[finding.table].with_values else ""
-        print(f"validate: {finding.day} {finding.id!r}: {finding.column} fails {finding.check}{what}", file=sys.stderr)
+        column = f"{finding.table}.{finding.column}" if len(found) > 1 else finding.column
+        print(f"validate: {finding.day} {finding.id!r}: {column} fails {finding.check}{what}", file=sys.stderr)
     print(f"validate: {count(len(listed), 'finding')} in {failures_file}", file=sys.stderr)
 
 
@@ -123,8 +124,8 @@ def accept_new(found: Mapping[str, Findings]) -> str:
 
 def invalid(found: Mapping[str, Findings], report_file: Path) -> RowsInvalidError:
     failed = ", ".join(
-        f"{column}.{check} ({n:,})"
-        for findings in found.values()
+        f"{name}.{column}.{check} ({n:,})" if len(found) > 1 else f"{column}.{check} ({n:,})"
+        for name, findings in found.items()
         for (column, check), n in findings.counts.items()
         if n
     )

@@ -8,6 +8,7 @@ from datetime import date
 from pipeline.checks.facts import shrunk
 from pipeline.checks.quality import lost_rows
 from pipeline.core import progress
+from pipeline.core.days import WHOLE
 from pipeline.core.digest import Pin
 from pipeline.core.errors import QualityError
 from pipeline.core.params import Threshold
@@ -90,7 +91,8 @@ def check_shrunk(moved: Moved, new: Watermark, threshold: Threshold, accept: boo
         days, share = shrunk(moved, name)
         if threshold.level == "off" or share <= threshold.limit:
             continue
-        words = f"{name}: {count(len(days), 'day')} lost rows, {share:.0%} of those that both pin"
+        of_days = f"{count(len(days), 'day')} lost rows, {share:.0%} of those that both pin"
+        words = f"{name}: {f'it lost {share:.0%} of its rows' if days == [WHOLE] else of_days}"
         if threshold.level == "fail" and not accept:
             change = moved.tables[name][days[-1]]
             raise QualityError(

@@ -18,6 +18,7 @@ from pipeline.checks.facts import (
     shrunk,
     vanished,
 )
+from pipeline.core.days import WHOLE
 from pipeline.core.errors import ParamsError
 from pipeline.core.params import Quality, Threshold
 from pipeline.core.progress import count
@@ -176,6 +177,7 @@ def shrunk_days(check: Check) -> Result:
         return check.unknown("there was no refresh before")
     days, share = shrunk(moved, check.facts.table)
     words = f"{said('with fewer rows than at the refresh before', days)}, {share:.0%} of those that both pinned"
+    words = f"it lost {share:.0%} of its rows since the refresh before" if days == [WHOLE] else words
     accepted = share > check.limit and lost_rows(check.facts.table) in moved.accepted
     result = check.result(share, share > check.limit, words + ("; accepted" if accepted else ""), first(days))
     return result._replace(verdict=WARNED) if accepted else result

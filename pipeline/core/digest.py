@@ -51,7 +51,7 @@ def row_text(columns: Sequence[Column], value: Callable[[Column], str], octets: 
     nulls = [" + ".join(f"({c.quoted} IS NULL)::int * {1 << n}" for n, c in enumerate(group)) for group in groups]
     fixed = [value(column) for column in columns if column.kind not in FREE]
     free = [column for column in columns if column.kind in FREE]
-    return _concatenated([*nulls, *fixed, *(octets.format(column.quoted) for column in free), *map(value, free)])
+    return _concatenated([*nulls, *fixed, *(octets.format(value(column)) for column in free), *map(value, free)])
 
 
 def _concatenated(parts: list[str]) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.core.days import WHOLE, parse_day
 from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
 from pipeline.core.params import load_yaml
+from schemas.table import Table
 
 HEADER = """\
 # What the source held at the last refresh. Written by `python -m commands.refresh`, committed like a lock file.
@@ -65,15 +68,22 @@ def midnight(day: date) -> datetime:
     return datetime.combine(day, time())
 
 
-def pinned(watermark: Watermark, table: str, days: int) -> dict[date, Pin]:
+def parts(table: Table, window: list[date]) -> list[date]:
+    """What is pinned of `table`: the days of the window, or the whole of it."""
+    return [WHOLE] if table.time is None else window
+
+
+def pinned(watermark: Watermark, table: Table, days: int) -> dict[date, Pin]:
     """The pins of the last `days` days of `table`. Raises PinError when a day of the window was never pinned."""
-    wanted = window(watermark.until, days)
-    pins = watermark.tables.get(table, {})
+    wanted = parts(table, window(watermark.until, days))
+    pins = watermark.tables.get(table.name, {})
     missing = [day for day in wanted if day not in pins]
     if missing:
         raise PinError(
-            f"{len(missing)} of {days} days are not pinned, the first is {missing[0]}",
-            where=f"watermark.yaml, days of {table} before {watermark.until}",
+            f"{len(missing)} of {len(wanted)} days are not pinned, the first is {missing[0]}"
+            if table.time is not None
+            else f"{table.name} is not pinned",
+            where=f"watermark.yaml, days of {table.name} before {watermark.until}",
             expected=f"a pin for each day from {wanted[0]} to {wanted[-1]}; {len(pins)} are there",
             next_step=f"python -m commands.refresh --days {days}, or a smaller extract.days",
         )
@@ -141,11 +151,9 @@ def _moved(path: Path, data: object) -> Moved:
 
 def _day(path: Path, where: str, key: object) -> date:
     day = None
-    if isinstance(key, str) and re.fullmatch(r"\d{4}-\d\d-\d\d", key):  # Python also takes 20251027 and 2025-W44-1
-        try:
-            day = date.fromisoformat(key)
-        except ValueError:
-            day = None
+    if isinstance(key, str):
+        with suppress(ValueError):
+            day = parse_day(key)
     if day is None:
         raise _broken(path, where, key, "a quoted date such as '2025-10-27'")
     return day

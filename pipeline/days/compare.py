@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from pipeline.core.days import WHOLE
 from pipeline.files.layout import day_path
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from schemas.table import Table
@@ -65,12 +66,20 @@ def compare_days(task: CompareTask) -> Compared:
 
 def _window(task: CompareTask) -> str:
     """From the first to the last day, as a condition by which DuckDB skips the row groups of other days."""
-    time, begin, end = quoted(task.table.time), min(task.days), max(task.days) + timedelta(days=1)
-    return f"{time} >= DATE '{begin}' AND {time} < DATE '{end}'"
+    if task.table.time is None:
+        return "true"
+    begin, end = min(task.days), max(task.days) + timedelta(days=1)
+    column = task.table.column(task.table.time)
+    # Of its own type: a cast of the column would hide it from the scan.
+    first, last = (
+        f"TIMESTAMPTZ '{day} 00:00:00+00'" if column.kind == "timestamptz" else f"DATE '{day}'" for day in (begin, end)
+    )
+    return f"{column.quoted} >= {first} AND {column.quoted} < {last}"
 
 
 def _day(task: CompareTask) -> str:
-    return f"{quoted(task.table.time)}::DATE::VARCHAR"
+    instant = task.table.instant
+    return f"'{WHOLE}'" if instant is None else f"({instant})::DATE::VARCHAR"
 
 
 def _by_day(connection: duckdb.DuckDBPyConnection, task: CompareTask, rows: str, where: str) -> dict[str, int]:

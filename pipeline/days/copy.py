@@ -1,10 +1,11 @@
-"""One day of a table from PostgreSQL to a file of data/raw."""
+"""Some days of a table from PostgreSQL to files of data/raw."""
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 from psycopg2.extensions import connection as Connection
@@ -12,24 +13,36 @@ from psycopg2.extensions import connection as Connection
 from pipeline.core import progress
 from pipeline.core.digest import Pin
 from pipeline.core.errors import DataError
+from pipeline.core.watermark import midnight
 from pipeline.files.manifest import File
 from pipeline.files.writer import DayWriter
 from pipeline.postgres.copy import Decoder
-from pipeline.postgres.statements import copy_rows, day_pin
+from pipeline.postgres.statements import copy_rows, day_pins
 from pipeline.postgres.target import Relation
+from schemas.table import Table
+
+
+class Wanted(NamedTuple):
+    """A day to copy to `path`."""
+
+    day: date
+    pin: Pin
+    made_from: str
+    path: Path
 
 
 class CopyTask(NamedTuple):
-    """A day to copy to `path`. `users` are those whose rows are wanted; all if there are none."""
+    """Days to copy, oldest first, in one COPY. `users` are those whose rows are wanted; all if there are none."""
 
     relation: Relation
-    day: date
-    pin: Pin
+    wanted: tuple[Wanted, ...]
     users: tuple[str, ...]
-    made_from: str
     encoding: str  # of the database
     batch_size: int
-    path: Path
+
+    @property
+    def days(self) -> list[date]:
+        return [one.day for one in self.wanted]
 
 
 class Copied(NamedTuple):
@@ -42,27 +55,87 @@ class Copied(NamedTuple):
     source: Pin
 
 
-def copy_day(connection: Connection, task: CopyTask) -> Copied:
-    """Write the day's file. Raises DataError when other rows arrive than PostgreSQL says it sent."""
-    table = task.relation.table
-    schema = table.arrow_schema("raw")
-    with DayWriter(task.path, schema, table.distinct) as writer:
-
-        def write(batch: pa.RecordBatch) -> None:
-            writer.write(batch)
-            progress.add(batch.num_rows)
-
+def copy_days(connection: Connection, task: CopyTask) -> dict[date, Copied]:
+    """Write a file for each day. Raises DataError when other rows arrive than PostgreSQL says it sent."""
+    table, days = task.relation.table, task.days
+    with Files(table, task.wanted) as files:
         # PostgreSQL checks or converts every text, but for a database that does not know its encoding.
-        decoder = Decoder(task.batch_size, schema, write, check_utf8=task.encoding == "SQL_ASCII")
-        sent = copy_rows(connection, task.relation, task.day, task.users, decoder)
+        decoder = Decoder(
+            task.batch_size, table.arrow_schema("raw"), files.write, check_utf8=task.encoding == "SQL_ASCII"
+        )
+        sent = copy_rows(connection, task.relation, days, task.users, decoder)
         decoder.finish()
-    held = source = Pin(sent, task.pin.digest)
+    arrived = {one.day: writer.rows for one, writer in zip(task.wanted, files.written, strict=True)}
+    check_arrived(days[0], sent, sum(arrived.values()))
+    held = source = {one.day: Pin(arrived[one.day], one.pin.digest) for one in task.wanted}
     if task.users:
-        source = day_pin(connection, task.relation, task.day, task.encoding)
-        held = day_pin(connection, task.relation, task.day, task.encoding, task.users)
-    check_arrived(task.day, held.rows, sent)
-    check_arrived(task.day, sent, writer.rows)
-    return Copied(File(sent, writer.sha256, task.made_from, held.digest), source)
+        source = day_pins(connection, task.relation, days, task.encoding)
+        held = day_pins(connection, task.relation, days, task.encoding, task.users)
+    copied = {}
+    for one, writer in zip(task.wanted, files.written, strict=True):
+        check_arrived(one.day, held[one.day].rows, writer.rows)
+        file = File(writer.rows, writer.sha256, one.made_from, held[one.day].digest)
+        copied[one.day] = Copied(file, source[one.day])
+    return copied
+
+
+class Files:
+    """The files of some days, written one after the other from rows in the order of their days."""
+
+    def __init__(self, table: Table, wanted: Sequence[Wanted]) -> None:
+        self.written: list[DayWriter] = []
+        self._table, self._schema, self._wanted = table, table.arrow_schema("raw"), wanted
+
+    def __enter__(self) -> Files:
+        self._open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: Any) -> None:
+        self.written[-1].__exit__(kind, *rest)
+        while kind is None and len(self.written) < len(self._wanted):
+            self._open().__exit__(None)
+
+    def _open(self) -> DayWriter:
+        path = self._wanted[len(self.written)].path
+        self.written.append(DayWriter(path, self._schema, self._table.distinct))
+        return self.written[-1].__enter__()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        progress.add(batch.num_rows)
+        while batch.num_rows:
+            rows = self._of_this_day(batch)
+            self.written[-1].write(batch.slice(0, rows))
+            batch = batch.slice(rows)
+            if batch.num_rows:
+                self.written[-1].__exit__(None)
+                self._open()
+
+    def _of_this_day(self, batch: pa.RecordBatch) -> int:
+        """How many of the first rows belong to the file that is open."""
+        if len(self._wanted) == 1:
+            return int(batch.num_rows)
+        name = str(self._table.time)
+        kind = batch.schema.field(name).type
+        day = self._wanted[len(self.written) - 1].day
+        begin, end = (_as_integer(midnight(one), kind) for one in (day, day + timedelta(days=1)))
+        times = batch.column(name).view(pa.int32() if pa.types.is_date(kind) else pa.int64()).to_numpy()
+        rows = int(times.searchsorted(end))
+        last = len(self.written) == len(self._wanted)
+        if times[:rows].min(initial=begin) < begin or times[:rows].max(initial=begin) >= end or (last and not rows):
+            raise DataError(
+                f"a row came that belongs to none of the days that were asked for, near {day}",
+                where="the COPY stream",
+                expected="rows in the order of their days",
+                next_step="dvc repro; if it stays, REINDEX the table: an index may be corrupt",
+            )
+        return rows
+
+
+def _as_integer(instant: datetime, kind: pa.DataType) -> int:
+    """As Arrow stores it: days, milliseconds or microseconds since 1970, UTC."""
+    units = {"ms": timedelta(milliseconds=1), "us": timedelta(microseconds=1)}
+    unit: timedelta = timedelta(days=1) if pa.types.is_date(kind) else units[kind.unit]
+    return int((instant - datetime(1970, 1, 1)) / unit)
 
 
 def check_arrived(day: date, counted: int, arrived: int) -> None:

@@ -1,7 +1,8 @@
-"""The pin of one day of a table, as PostgreSQL holds it."""
+"""The pins of some days of a table, as PostgreSQL holds them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from typing import NamedTuple
 
@@ -9,25 +10,24 @@ from psycopg2.extensions import connection as Connection
 
 from pipeline.core import progress
 from pipeline.core.digest import Pin
-from pipeline.postgres.statements import day_pin
+from pipeline.postgres.statements import day_pins
 from pipeline.postgres.target import Relation
-from pipeline.postgres.unchanged import Saved, is_unchanged
+from pipeline.postgres.unchanged import Saved, unchanged
 
 
 class PinTask(NamedTuple):
-    """A day to pin, and what an earlier refresh found of it."""
+    """Days to pin, oldest first, and what an earlier refresh found of them."""
 
     relation: Relation
-    day: date
+    days: tuple[date, ...]
     encoding: str  # of the database
-    saved: Saved | None
+    saved: Mapping[date, Saved]
 
 
-def pin_day(connection: Connection, task: PinTask) -> Pin:
-    """The saved pin where nothing changed since, else the pin of the rows as they are."""
-    if task.saved is not None and is_unchanged(connection, task.relation, task.day, task.saved):
-        found = task.saved.pin
-    else:
-        found = day_pin(connection, task.relation, task.day, task.encoding)
-    progress.add(1)
+def pin_days(connection: Connection, task: PinTask) -> dict[date, Pin]:
+    """The saved pins where nothing changed since, else the pins of the rows as they are."""
+    found = unchanged(connection, task.relation, {day: task.saved[day] for day in task.days if day in task.saved})
+    rest = [day for day in task.days if day not in found]
+    found |= day_pins(connection, task.relation, rest, task.encoding) if rest else {}
+    progress.add(len(task.days))
     return found

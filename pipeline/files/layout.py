@@ -1,4 +1,4 @@
-"""Folders of a table with one Parquet file for each UTC day, and how files and folders are replaced.
+"""Folders of a table with one Parquet file for each UTC day, or one for all, and how files and folders are replaced.
 
 Every day of the window has exactly one file, with rows or without, so a missing day can't be mistaken for an empty one.
 """
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+from pipeline.core.days import WHOLE, parse_day
 from pipeline.core.errors import DataError
 from pipeline.core.signals import publishing
 
@@ -37,7 +38,7 @@ def days_in(folder: Path) -> list[date]:
     days = []
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         try:
-            day = date.fromisoformat(entry.name.removeprefix(PREFIX))
+            day = parse_day(entry.name.removeprefix(PREFIX))
         except ValueError:
             raise _foreign(entry) from None
         if entry.name != f"{PREFIX}{day}" or not is_folder(entry):
@@ -171,7 +172,7 @@ def quarantined_rows(file: Path) -> dict[date, tuple[int, ...]]:
     found: dict[date, list[int]] = {}
     for day, number in zip(*(rows.column(name).to_pylist() for name in rows.column_names), strict=True):
         found.setdefault(day, []).append(number)
-    return {day: tuple(numbers) for day, numbers in found.items()}
+    return {WHOLE if day == WHOLE else day: tuple(numbers) for day, numbers in found.items()}
 
 
 def md5(path: Path) -> str:

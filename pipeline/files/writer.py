@@ -38,7 +38,7 @@ class DayWriter:
         self._path, self._facts = path, dict(facts or {})
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
-        self._texts = [i for i, field in enumerate(schema) if pa.types.is_string(_storage_type(field))]
+        self._texts = [i for i, field in enumerate(schema) if _has_bytes(_storage_type(field))]
         self._writer = pq.ParquetWriter(
             path,
             schema,
@@ -103,6 +103,10 @@ def _text_bytes(texts: pa.Array) -> int:
         return 0
     offsets = memoryview(texts.buffers()[1]).cast("i")
     return int(offsets[texts.offset + len(texts)] - offsets[texts.offset])
+
+
+def _has_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_binary(kind))
 
 
 def _storage_type(field: pa.Field) -> pa.DataType:

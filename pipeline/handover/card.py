@@ -18,7 +18,8 @@ def card(of: Described) -> str:
         "\n".join(facts(of)),
         "## What it is",
         f"| table | rows | files | one row |\n|---|---|---|---|\n{tables}",
-        "Each file is Parquet and holds one UTC day of one table; a day without rows has a file, too. "
+        "Each file is Parquet and holds one UTC day of one table (`event_date=whole`: all of it); a day without rows "
+        "has a file, too. "
         "`datapackage.json` describes every column and lists every file, `croissant.json` says the same for programs "
         "that train models, and `sha256sum -c SHA256SUMS` proves that no file is missing or altered.",
         "## How it was made",
@@ -46,7 +47,7 @@ def facts(of: Described) -> list[str]:
     users = "everybody" if of.users is None else f"only {count(of.users, 'user')}, chosen by id"
     return [
         *found,
-        f"| window | {of.first} to {of.until} (UTC, the end is not included), {count(len(of.days), 'day')} |",
+        f"| window | {of.window}, {count(len(of.days), 'day')} |",
         f"| rows | {of.rows:,} |",
         f"| users | {users} |",
         f"| ids of users | {'pseudonyms' if of.pseudonyms else 'as the app has them: NOT pseudonymised'} |",

@@ -10,10 +10,17 @@ from schemas.types import Kind
 KINDS: tuple[tuple[pa.DataType, Kind], ...] = (
     (pa.json_(), "json"),
     (pa.timestamp("ms"), "timestamp"),
+    (pa.timestamp("us"), "timestamp_us"),
+    (pa.timestamp("us", "UTC"), "timestamptz"),
+    (pa.date32(), "date"),
+    (pa.time64("us"), "time"),
+    (pa.int16(), "smallint"),
     (pa.int32(), "int"),
     (pa.int64(), "bigint"),
     (pa.float64(), "float"),
+    (pa.float32(), "real"),
     (pa.bool_(), "bool"),
+    (pa.binary(), "bytes"),
 )
 
 UNKNOWN = "Not described: today's contract does not have it."

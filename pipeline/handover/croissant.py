@@ -58,11 +58,21 @@ TYPES: dict[Kind, str] = {
     "enum": "sc:Text",
     "json": "sc:Text",
     "timestamp": "sc:DateTime",
+    "timestamp_us": "sc:DateTime",
+    "timestamptz": "sc:DateTime",
+    "date": "sc:Date",
+    "time": "sc:Time",
     "int": "sc:Integer",
+    "smallint": "sc:Integer",
     "bigint": "sc:Integer",
     "float": "sc:Float",
+    "real": "sc:Float",
     "bool": "sc:Boolean",
     "decimal": "sc:Float",
+    "uuid": "sc:Text",
+    "bytes": "sc:Text",
+    "list": "sc:Text",
+    "other": "sc:Text",
 }
 
 
@@ -75,8 +85,9 @@ def croissant(of: Described) -> dict[str, Any]:
         "alternateName": of.dataset.title,
         "description": of.holds,
         "conformsTo": CONFORMS_TO,
-        "temporalCoverage": f"{of.first}/{of.days[-1]}",
     }
+    if of.days:
+        found["temporalCoverage"] = f"{of.days[0]}/{of.days[-1]}"
     if of.dataset.licence_url is not None:
         found["license"] = of.dataset.licence_url
     if of.dataset.authors:
@@ -96,7 +107,7 @@ def croissant(of: Described) -> dict[str, Any]:
                 "@type": "cr:FileSet",
                 "@id": f"{table.name}-files",
                 "name": f"{table.name}-files",
-                "description": f"The files of {table.name}, one a UTC day.",
+                "description": f"The files of {table.name}.",
                 "encodingFormat": MEDIA_TYPE,
                 "includes": f"{parts[0].path.partition('/event_date=')[0]}/*/*.parquet",
             }
@@ -114,13 +125,13 @@ def record_set(of: Described, table: Table) -> dict[str, Any]:
         "@id": table.name,
         "name": table.name,
         "description": table.description,
-        "key": {"@id": f"{table.name}/{table.key}"},
+        **({"key": {"@id": f"{table.name}/{table.key}"}} if table.key in table.names else {}),
         "field": [
             {
                 **field(of, table, column),
                 **(
                     {"references": {"field": {"@id": f"{to}/{keys[to]}"}}}
-                    if (to := pointing.get(column.name)) in keys
+                    if (to := pointing.get(column.name, "")) in keys
                     else {}
                 ),
             }

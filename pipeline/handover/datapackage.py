@@ -15,17 +15,27 @@ PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
 # Of Parquet, by IANA.
 MEDIA_TYPE = "application/vnd.apache.parquet"
 
-# "any" for JSON: an event's details may be a list or a text, too, and `object` would promise more.
+# "any" for JSON: an event's details may be a list or a text, too, and `object` would promise more. And for bytes.
 TYPES: dict[Kind, str] = {
     "text": "string",
     "enum": "string",
     "json": "any",
     "timestamp": "datetime",
+    "timestamp_us": "datetime",
+    "timestamptz": "datetime",
+    "date": "date",
+    "time": "time",
     "int": "integer",
+    "smallint": "integer",
     "bigint": "integer",
     "float": "number",
+    "real": "number",
     "bool": "boolean",
     "decimal": "number",
+    "uuid": "string",
+    "bytes": "any",
+    "list": "any",
+    "other": "string",
 }
 
 
@@ -51,9 +61,10 @@ def datapackage(of: Described) -> dict[str, Any]:
         found["licenses"] = [{**named, "path": of.dataset.licence_url}]
     if people := contributors(of.dataset):
         found["contributors"] = people
+    if of.ends is not None:
+        found["window"] = {**dict(zip(("first", "until"), map(str, of.ends), strict=True)), "timezone": "UTC"}
     return {
         **found,
-        "window": {"first": str(of.first), "until": str(of.until), "timezone": "UTC"},
         "pseudonyms": of.pseudonyms,
         "resources": [resource(of, table, parts) for table, parts in of.tables],
     }

@@ -7,12 +7,13 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from pipeline.core.dataset import Dataset
+from pipeline.core.days import WHOLE
 from pipeline.core.progress import count
 from schemas.table import Column, Table
 
 
 class Part(NamedTuple):
-    """The file of one day. `path` is relative to the folder that is handed over."""
+    """The file of one day, or of a whole table. `path` is relative to the folder that is handed over."""
 
     day: date
     path: str
@@ -45,16 +46,20 @@ class Described(NamedTuple):
 
     @property
     def days(self) -> list[date]:
-        return sorted({part.day for _, parts in self.tables for part in parts})
+        """Those of the window; none where no table has a day column."""
+        return sorted({part.day for _, parts in self.tables for part in parts} - {WHOLE})
 
     @property
-    def first(self) -> date:
-        return self.days[0]
+    def ends(self) -> tuple[date, date] | None:
+        """The window: its first day and its exclusive end."""
+        return (self.days[0], self.days[-1] + timedelta(days=1)) if self.days else None
 
     @property
-    def until(self) -> date:
-        """The exclusive end of the window."""
-        return self.days[-1] + timedelta(days=1)
+    def window(self) -> str:
+        """The window in words."""
+        if self.ends is None:
+            return "whole tables"
+        return f"{self.ends[0]} to {self.ends[1]} (UTC, the end is not included)"
 
     @property
     def rows(self) -> int:
@@ -67,8 +72,7 @@ class Described(NamedTuple):
     @property
     def holds(self) -> str:
         """One sentence: what it is of."""
-        window = f"{self.first} to {self.until} (UTC, the end is not included)"
-        return f"{count(self.rows, 'row')} of {', '.join(table.name for table, _ in self.tables)}, {window}."
+        return f"{count(self.rows, 'row')} of {', '.join(table.name for table, _ in self.tables)}, {self.window}."
 
     def values(self, column: Column) -> Sequence[str]:
         """What the contract lets the column hold, where it lists it."""

@@ -16,6 +16,7 @@ import duckdb
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from schemas.rules import CUID
 from schemas.table import Column, Table
+from schemas.types import INSTANTS
 
 MEMORY_LIMIT = "256MB"
 THREADS = 2
@@ -36,7 +37,8 @@ KEYS = 100
 # The place of a value, the elements of a list together: `$.tags[3]` is `tags[]`.
 PATH = r"regexp_replace(fullkey, '\[\d+\]', '[]', 'g')[3:]"
 
-NUMBERS = ("int", "bigint", "float", "decimal")
+# Kinds of which the least and the most are told, beside times.
+NUMBERS = ("int", "smallint", "bigint", "float", "real", "decimal")
 
 
 class Texts(NamedTuple):
@@ -101,19 +103,22 @@ def look(table: Table, files: Sequence[Path], spill: Path) -> Dictionary:
 
 
 def is_id(table: Table, column: Column) -> bool:
-    """Whether a column names a row or a person."""
+    """Whether a column names a row, a person or a thing."""
     pointing = {name for name, _ in table.references}
     return (
         column.pseudonym is not None
+        or column.kind == "uuid"
         or column.name in {table.key, table.user} | pointing
         or any(rule.pattern == CUID for rule in column.rules)
     )
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> dict[str, Looked]:
-    ranged = [c for c in table.columns if c.kind in (*NUMBERS, "timestamp") and not is_id(table, c)]
+    ranged = [c for c in table.columns if c.kind in (*NUMBERS, *INSTANTS, "time") and not is_id(table, c)]
     asked = [f"count({column.quoted})" for column in table.columns]
-    asked += [f"{which}({column.quoted})" for column in ranged for which in ("min", "max")]
+    for column in ranged:
+        value = INSTANTS.get(column.kind, "{}").format(column.quoted)
+        asked += [f"min({value})", f"max({value})"]
     total, *found = connection.execute(f"SELECT count(*), {', '.join(asked)} FROM {rows}").fetchall()[0]
     ends = iter(found[len(table.columns) :])
     limits = {column.name: (next(ends), next(ends)) for column in ranged}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from psycopg2.extensions import connection as Connection
 
@@ -15,6 +15,9 @@ from schemas.table import Column
 
 # Rows that a message names before it only counts.
 SHOWN = 10
+
+
+Day = TypeVar("Day")
 
 
 class Found(NamedTuple):
@@ -109,6 +112,26 @@ def check_instants(connection: Connection, target: Target, users: Sequence[str])
                 expected="a timestamp that is an instant; these rows lie in no window and would be left out for ever",
                 next_step="correct or delete these rows in PostgreSQL, python -m commands.refresh, then dvc repro",
             )
+
+
+def by_day(connection: Connection, relation: Relation) -> bool:
+    """Whether PostgreSQL finds the rows of a day without reading the whole table, by an index or by partitions."""
+    found = fetch(
+        connection,
+        "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class x ON x.oid = indexrelid JOIN pg_am ON pg_am.oid = x.relam"
+        "   WHERE indrelid = c.oid AND indkey[0] = attnum AND indisvalid AND indpred IS NULL"
+        "     AND amname IN ('btree', 'brin'))"
+        " OR EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = c.oid AND partattrs[0] = attnum)"
+        "FROM pg_attribute JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace "
+        "WHERE nspname = %(schema)s AND relname = %(table)s AND attname = %(time)s",
+        {"schema": relation.schema, "table": relation.table.name, "time": relation.table.time},
+    )
+    return bool(found) and bool(found[0][0])
+
+
+def together(by_day: bool, days: Sequence[Day]) -> list[tuple[Day, ...]]:
+    """The days that are read in one statement each: every day, or all where each would read the whole table."""
+    return [(day,) for day in days] if by_day else [tuple(days)] if days else []
 
 
 def label_notices(column: Column, labels: Sequence[str]) -> list[str]:

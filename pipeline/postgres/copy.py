@@ -11,6 +11,7 @@ a row, an unescaped tab always ends a field, and NULL and '' can't be confused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -92,12 +93,17 @@ def decode(text: bytes, schema: pa.Schema, check_utf8: bool = True) -> pa.Record
         )
     except pa.ArrowInvalid as error:
         # Arrow's message quotes values; only its first words, which name the column, are for the log.
-        raise _malformed(str(error).split(":")[0]) from None
-    columns = [
-        _unescape(column.combine_chunks()) if pa.types.is_string(column.type) else column.combine_chunks()
-        for column in table.columns
-    ]
+        said = str(error).split(":")[0]
+        number = re.search(r"column #(\d+)", said)
+        raise _malformed(f"column {schema.names[int(number[1])]}" if number else said) from None
+    columns = [_value(column.combine_chunks(), field.type) for column, field in zip(table.columns, schema, strict=True)]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _value(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_binary(kind):  # came as hex digits
+        return pa.array([None if one is None else bytes.fromhex(one.decode()) for one in column.to_pylist()], kind)
+    return _unescape(column) if pa.types.is_string(kind) else column
 
 
 def _unescape(texts: pa.StringArray) -> pa.StringArray:
@@ -117,6 +123,7 @@ def _malformed(problem: str) -> DataError:
         f"the rows that PostgreSQL sent can't be read: {problem}",
         where="the COPY stream",
         expected="the contract's columns: texts in UTF-8 (a database in SQL_ASCII may hold other bytes), "
-        "timestamps of the years 1 to 9999",
-        next_step="SHOW server_encoding; correct the rows or set the encoding, then dvc repro",
+        "dates and timestamps of the years 1 to 9999, times before 24:00",
+        next_step="find the rows of that column; SHOW server_encoding; correct the rows or set the encoding, then "
+        "python -m commands.refresh and dvc repro",
     )

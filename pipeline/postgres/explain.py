@@ -103,12 +103,13 @@ def explain(error: BaseException, target: Target, when: When = "alone") -> Pipel
             f"locks within {target.settings.lock_timeout} s",
             next_step="run when no migration holds the table, or raise source.statement_timeout or source.lock_timeout",
         )
-    if str(code)[:2] == "22":
+    if str(code)[:2] == "22" or (code == "0A000" and "convert" in said):  # infinity to bigint
         return DataError(
             f"PostgreSQL can't give a value: {said}",
             where=target.name,
-            expected="texts that are what the database's encoding says, timestamps of the years 1 to 9999",
-            next_step="SHOW server_encoding, correct the rows in PostgreSQL, then the same command again",
+            expected="texts that are what the database's encoding says, dates and timestamps of the years 1 to 9999",
+            next_step="find the rows, as by WHERE NOT isfinite(COLUMN); SHOW server_encoding; correct the rows in "
+            "PostgreSQL, then the same command again",
         )
     # A refused login has no SQLSTATE, and its words are in the server's language: where they say nothing, once more.
     refused = bool(SERVER_SAYS.search(said)) and not any(words in said for words in LASTING)

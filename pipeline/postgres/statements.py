@@ -1,4 +1,4 @@
-"""The statements that are put to a table: the rows of one day, their number, their digest."""
+"""The statements that are put to a table: the rows of some days, their number, their digest."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from pipeline.core.digest import Pin
 from pipeline.core.watermark import midnight
 from pipeline.postgres.target import Relation
 from schemas.table import Column
+from schemas.types import SORTED_AS_TEXT
+
+ONE_DAY = timedelta(days=1)
 
 
 class CopyTarget(Protocol):
@@ -44,12 +47,29 @@ def encoding(connection: Connection) -> str:
 
 def _window(relation: Relation, begin: date, until: date) -> Composed:
     """begin <= time < until; half-open, so no instant belongs to two days."""
-    time = Identifier(relation.table.time)
+    time = Identifier(str(relation.table.time))
     return SQL("{0} >= {1} AND {0} < {2}").format(time, Literal(midnight(begin)), Literal(midnight(until)))
 
 
-def _of_day(relation: Relation, day: date) -> Composed:
-    return _window(relation, day, day + timedelta(days=1))
+def _of_days(relation: Relation, days: Sequence[date]) -> Composable:
+    """Only rows of these days, which are in order; of all where the table is one part."""
+    if relation.table.time is None:
+        return SQL("true")
+    begins = [day for day in days if day - ONE_DAY not in set(days)]
+    ends = [day + ONE_DAY for day in days if day + ONE_DAY not in set(days)]
+    windows = [_window(relation, begin, end) for begin, end in zip(begins, ends, strict=True)]
+    return SQL("({})").format(SQL(" OR ").join(windows)) if len(windows) > 1 else windows[0]
+
+
+def _by_day(
+    connection: Connection, relation: Relation, days: Sequence[date], what: Composable, *where: Composable
+) -> dict[date, tuple[Any, ...]]:
+    """What an aggregate gives for each of `days`; those without a row are left out."""
+    # A constant, and no GROUP BY, where there is nothing to tell apart.
+    day = Literal(days[0]) if len(days) == 1 else Identifier(str(relation.table.time))
+    rows = _select(SQL("{}::date, {}").format(day, what), relation, _of_days(relation, days), *where)
+    rows += SQL("") if len(days) == 1 else SQL(" GROUP BY 1")
+    return {day: tuple(values) for day, *values in fetch(connection, rows)}
 
 
 def _of_users(relation: Relation, users: Sequence[str]) -> Composable:
@@ -63,36 +83,45 @@ def _select(what: Composable, relation: Relation, *where: Composable) -> Compose
     return SQL("SELECT {} FROM {} WHERE {}").format(what, relation.identifier, SQL(" AND ").join(where))
 
 
-def copy_sql(relation: Relation, day: date, users: Sequence[str]) -> Composed:
-    """The COPY of one day's rows, in the contract's column order and total row order."""
+def copy_sql(relation: Relation, days: Sequence[date], users: Sequence[str]) -> Composed:
+    """The COPY of the rows of some days, in the contract's column order; days in order, and rows in total order."""
     table = relation.table
-    columns = SQL(", ").join(map(Identifier, table.names))
+    columns = SQL(", ").join(SQL(column.sent.replace("%", "%%")) for column in table.columns)
     # Byte order, not the database's collation, which differs between servers. The other columns only decide between
     # rows that share the key, which a table without its primary key may hold.
     names = [*table.order, *(name for name in table.names if name not in table.order)]
-    texts = {column.name for column in table.columns if column.kind == "text"}
-    order = [SQL('{} COLLATE "C"' if name in texts else "{}").format(Identifier(name)) for name in names]
-    rows = _select(columns, relation, _of_day(relation, day), _of_users(relation, users))
+    order = [_sorted(table.column(name)) for name in names]
+    if len(days) > 1 and table.order[0] != table.time:
+        order.insert(0, SQL("{}::date").format(Identifier(str(table.time))))
+    rows = _select(columns, relation, _of_days(relation, days), _of_users(relation, users))
     return SQL("COPY ({} ORDER BY {}) TO STDOUT (FORMAT text)").format(rows, SQL(", ").join(order))
 
 
-def copy_rows(connection: Connection, relation: Relation, day: date, users: Sequence[str], into: CopyTarget) -> int:
-    """Stream one day's rows to `into.write`; returns how many rows PostgreSQL says it sent."""
+def _sorted(column: Column) -> Composable:
+    if column.kind not in SORTED_AS_TEXT:
+        return Identifier(column.name)
+    return SQL('{} COLLATE "C"').format(SQL(column.sent.replace("%", "%%")))
+
+
+def copy_rows(
+    connection: Connection, relation: Relation, days: Sequence[date], users: Sequence[str], into: CopyTarget
+) -> int:
+    """Stream the rows of some days to `into.write`; returns how many rows PostgreSQL says it sent."""
     with connection.cursor() as cursor:
-        cursor.copy_expert(copy_sql(relation, day, users), into)
+        cursor.copy_expert(copy_sql(relation, days, users), into)
         return int(cursor.rowcount)
 
 
 def day_counts(connection: Connection, relation: Relation, days: Sequence[date]) -> dict[date, int]:
     """For each of `days`, oldest first, its rows."""
-    what = SQL("{}::date, count(*)").format(Identifier(relation.table.time))
-    rows = _select(what, relation, _window(relation, days[0], days[-1] + timedelta(days=1)))
-    found = dict(fetch(connection, rows + SQL(" GROUP BY 1")))
-    return {day: found.get(day, 0) for day in days}
+    found = _by_day(connection, relation, days, SQL("count(*)"))
+    return {day: found[day][0] if day in found else 0 for day in days}
 
 
-def day_pin(connection: Connection, relation: Relation, day: date, encoding: str, users: Sequence[str] = ()) -> Pin:
-    """The pin of one day's rows, of these users or of all, in a database that stores texts in `encoding`."""
+def day_pins(
+    connection: Connection, relation: Relation, days: Sequence[date], encoding: str, users: Sequence[str] = ()
+) -> dict[date, Pin]:
+    """The pin of each day's rows, of these users or of all, in a database that stores texts in `encoding`."""
     # In another encoding a text has other bytes; those of SQL_ASCII can't be converted, and are UTF-8 or refused.
     convert = "{}" if encoding in ("UTF8", "SQL_ASCII") else "convert_to({}, 'UTF8')"
 
@@ -101,23 +130,27 @@ def day_pin(connection: Connection, relation: Relation, day: date, encoding: str
 
     text = digest.row_text(relation.table.columns, value, f"octet_length({convert.format('{}::text')})")
     total = SQL(f"count(*), sum(('x' || right(md5({convert.format(text)}), 16))::bit(64)::bigint)")
-    rows = _select(total, relation, _of_day(relation, day), _of_users(relation, users))
-    return digest.pin(*fetch(connection, rows)[0])
+    found = _by_day(connection, relation, days, total, _of_users(relation, users))
+    return {day: digest.pin(*found[day]) if day in found else digest.EMPTY for day in days}
 
 
-def rows_and_older(connection: Connection, relation: Relation, day: date, transaction: int) -> tuple[int, int]:
-    """The rows of one day, and how many of them were written by a transaction before `transaction`."""
+def rows_and_older(
+    connection: Connection, relation: Relation, days: Sequence[date], transaction: int
+) -> dict[date, tuple[int, int]]:
+    """The rows of each day, and how many of them were written by a transaction before `transaction`."""
     # Numbers below 3 are no transaction's: an old or forced freeze leaves 2, whenever the row was written.
     normal = SQL("xmin::text::bigint >= 3 AND age(xmin) > age({}::xid8::xid)").format(Literal(str(transaction)))
     older = SQL("count(*), count(*) FILTER (WHERE {})").format(normal)
-    rows, before = fetch(connection, _select(older, relation, _of_day(relation, day)))[0]
-    return int(rows), int(before)
+    found = _by_day(connection, relation, days, older)
+    return {day: (int(found[day][0]), int(found[day][1])) if day in found else (0, 0) for day in days}
 
 
 def without_instant(
     connection: Connection, relation: Relation, users: Sequence[str], limit: int
 ) -> list[tuple[str, str]]:
     """Key and time of rows that no window can hold, at most `limit`: at plus or minus infinity, or NULL."""
+    if relation.table.time is None:
+        return []
     key, time = Identifier(relation.table.key), Identifier(relation.table.time)
     never = SQL("({0} IN ('infinity', '-infinity') OR {0} IS NULL)").format(time)
     rows = _select(SQL("{}::text, {}::text").format(key, time), relation, never, _of_users(relation, users))

@@ -13,6 +13,7 @@ are computed again.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from datetime import date
 from typing import Any, NamedTuple
 
@@ -126,10 +127,15 @@ def enum_labels(connection: Connection, target: Target) -> list[tuple[Any, ...]]
     ]
 
 
-def is_unchanged(connection: Connection, relation: Relation, day: date, saved: Saved) -> bool:
-    """Whether a day is as the last refresh found it.
+def unchanged(connection: Connection, relation: Relation, saved: Mapping[date, Saved]) -> dict[date, Pin]:
+    """The pins of the days that are as the last refresh found them.
 
     If every row was written before the last refresh and the count is equal, nothing changed.
     """
-    rows, older = rows_and_older(connection, relation, day, saved.xmin)
-    return rows == older == saved.pin.rows
+    found = {}
+    for xmin in sorted({one.xmin for one in saved.values()}):
+        days = sorted(day for day, one in saved.items() if one.xmin == xmin)
+        for day, (rows, older) in rows_and_older(connection, relation, days, xmin).items():
+            if rows == older == saved[day].pin.rows:
+                found[day] = saved[day].pin
+    return found

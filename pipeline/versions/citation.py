@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.core.dataset import Dataset, of_params, problem
+from pipeline.core.days import WHOLE
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.params import load_yaml
 from pipeline.core.paths import Paths
@@ -59,7 +60,7 @@ def of(paths: Paths, revision: str) -> Citation:
     try:
         quality, checks = (report_at(commit, path) for path in (paths.quality_report, paths.checks_report))
         files = parse_files(quality["files"])
-        days = sorted(day for some in files.values() for day in some)
+        days = sorted({day for some in files.values() for day in some} - {WHOLE}) or [WHOLE]
         day = date.fromisoformat(git("show", "-s", "--format=%cs", commit).strip())
         return Citation(
             commit,

@@ -16,6 +16,7 @@ import duckdb
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.files.sql import literal, parquet, quoted
 from schemas.table import Table
+from schemas.types import INSTANTS
 
 # Bytes of files that are compared at a time, both sides together.
 GROUP_BYTES = 6 * 1024 * 1024
@@ -191,7 +192,7 @@ class Diff:
         return f"CASE WHEN {both} THEN list_filter([{each}], lambda x: x IS NOT NULL) END"
 
     def _day(self, side: str) -> str:
-        return f"CAST({side}.{quoted(self.sides.table.time)} AS DATE)"
+        return _day_of(self.sides.table, f"{side}.")
 
     def summary(self) -> Summary:
         day = f"coalesce({self._day('after')}, {self._day('before')})"
@@ -233,8 +234,16 @@ class Diff:
             f"SELECT {kind} AS change_type, {side}.* FROM pairs WHERE {side} IS NOT NULL"
             for side, kind in kinds.items()
         )
-        day = f"CAST({quoted(self.sides.table.time)} AS DATE)"
+        day = _day_of(self.sides.table)
         return f"SELECT * FROM ({each}) ORDER BY {day}, {quoted(self.key)}, change_type DESC"
+
+
+def _day_of(table: Table, of: str = "") -> str:
+    """SQL for the part of the table that a row is in."""
+    if table.time is None:
+        return f"DATE '{date.min}'"
+    column = table.column(table.time)
+    return f"CAST({INSTANTS[column.kind].format(of + column.quoted)} AS DATE)"
 
 
 def groups(sides: Sides) -> Iterator[list[date]]:

@@ -17,6 +17,7 @@ import duckdb
 from dvc.repo import Repo
 from fsspec import AbstractFileSystem
 
+from pipeline.core.days import WHOLE
 from pipeline.core.errors import ParamsError, PipelineError
 from pipeline.files.layout import PART, PREFIX
 from pipeline.files.sql import literal, quoted
@@ -104,16 +105,16 @@ def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: dat
             # The first file is opened for its columns: one that is here, if any is.
             order = sorted(days, key=lambda day: (not Path(repo.cache.local.oid_to_path(days[day])).exists(), day))
             listed = ", ".join(literal(f"{PROTOCOL}://{_name(table, day)}") for day in order)
+            hive = "false" if WHOLE in days else "true, hive_types = {'event_date': DATE}"
             past.connection.execute(
-                f"CREATE VIEW {quoted(table)} AS FROM read_parquet([{listed}], hive_partitioning = true, "
-                "hive_types = {'event_date': DATE})"
+                f"CREATE VIEW {quoted(table)} AS FROM read_parquet([{listed}], hive_partitioning = {hive})"
             )
     return past
 
 
 def _between(snapshot: Snapshot, table: str, first: date | None, last: date | None) -> dict[date, str]:
     days = snapshot.files[table]
-    found = {day: md5 for day, md5 in days.items() if (first or day) <= day <= (last or day)}
+    found = {day: md5 for day, md5 in days.items() if day == WHOLE or (first or day) <= day <= (last or day)}
     if not found:
         raise ParamsError(
             f"{snapshot.title} has no day of {table} from {first or 'its first'} to {last or 'its last'}",

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 
+from pipeline.core.days import parse_day
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.lock import outs
 from pipeline.core.paths import Paths
@@ -28,7 +29,7 @@ from pipeline.versions.git import GitError, commit_of, git
 # The name of what lies in the project's folder, whether it was committed or not, as DVC calls it.
 WORKSPACE = "workspace"
 
-FILE = re.compile(r"(?P<table>[\w-]+)/event_date=(?P<day>\d{4}-\d\d-\d\d)/part-0\.parquet")
+FILE = re.compile(r"(?P<table>[\w-]+)/event_date=(?P<day>\d{4}-\d\d-\d\d|whole)/part-0\.parquet")
 
 # Files read side by side; hashing leaves Python's lock alone.
 THREADS = 2
@@ -93,7 +94,7 @@ def _by_table(files: Mapping[str, str]) -> dict[str, dict[date, str]]:
     found: dict[str, dict[date, str]] = {}
     for path, own in sorted(files.items()):
         if match := FILE.fullmatch(path):
-            found.setdefault(match["table"], {})[date.fromisoformat(match["day"])] = own
+            found.setdefault(match["table"], {})[parse_day(match["day"])] = own
     return found
 
 
