@@ -62,7 +62,7 @@ def test_an_old_snapshot_is_read_where_it_lies(own: Clone, db: Database, s3: S3,
     failed = elsewhere.fails(*QUERY, "first-night", everything)
     assert "1 file of first-night (" not in failed
     assert "neither in the cache nor in the remote" in failed
-    assert "9 of 10 in remote" in elsewhere.run("python", "-m", "commands.versions").stdout
+    assert "13 of 14 in remote" in elsewhere.run("python", "-m", "commands.versions").stdout
 
 
 def test_what_is_no_snapshot(own: Clone) -> None:
