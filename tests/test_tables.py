@@ -220,7 +220,7 @@ def test_a_table_that_is_gone_leaves_no_files(db: Database, project: Project, me
         use(patch, BEHAVIORAL_EVENTS)
         project.run()
     for folder in (project.paths.raw, project.paths.export):
-        assert [entry.name for entry in folder.iterdir()] == ["behavioral_events"]
+        assert [entry.name for entry in folder.iterdir() if entry.is_dir()] == ["behavioral_events"]
     assert [entry.name for entry in project.paths.quarantine.iterdir()] == ["behavioral_events.parquet"]
 
 
