@@ -8,6 +8,8 @@ import os
 import re
 import subprocess
 import sys
+from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,18 @@ import yaml
 
 from pipeline.checks import current
 from pipeline.core.dataset import Dataset
+from pipeline.core.days import WHOLE
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.handover.cff import cff
 from pipeline.handover.columns import UNKNOWN, as_in
 from pipeline.handover.described import Described, Part, Version
+from pipeline.handover.dictionary import dictionary
 from pipeline.handover.looked import look
+from pipeline.handover.metadata import metadata
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from schemas.context_metadata import CONTEXT_METADATA
-from schemas.table import Column
+from schemas.table import Column, Table
+from schemas.types import TYPES
 from tests.docs import blocks, run_shell, with_venv
 from tests.helpers import ROOT, UNTIL, Clone, Database, Project, event, files
 
@@ -154,7 +160,7 @@ def test_words_that_can_not_be_meant(project: Project, key: str, value: Any) -> 
 def test_a_citation_file_names_who_is_known() -> None:
     part = Part(UNTIL, "data/behavioral_events/event_date=2025-10-28/part-0.parquet", 1, 2, "3")
     version = Version("study-1", "c" * 40, UNTIL, "cite it", "5" * 64, "passed", "good", None)
-    of = Described(Dataset(), [(BEHAVIORAL_EVENTS, [part])], None, {}, False, {}, version)
+    of = Described(Dataset(), [(BEHAVIORAL_EVENTS, [part])], None, {}, version=version)
     nobody = yaml.safe_load(cff(of, version))
     assert nobody["authors"] == [{"name": "anonymous"}]
     assert "license" not in nobody
@@ -214,6 +220,46 @@ def test_a_column_of_long_ago_is_told_without_rules() -> None:
     assert columns["wrote"] == Column("wrote", "text", UNKNOWN, free=True)
     assert "recoveryScore" not in columns
     assert columns["mood"] == CONTEXT_METADATA.column("mood")
+
+
+VALUES: dict[str, Any] = {
+    "timestamp": datetime(2025, 10, 27, 10),
+    "timestamp_us": datetime(2025, 10, 27, 10),
+    "timestamptz": datetime(2025, 10, 27, 10),
+    "date": date(2025, 10, 27),
+    "time": time(10, 30),
+    "float": 0.5,
+    "real": 0.5,
+    "bool": True,
+    "decimal": Decimal("0.50"),
+    "bytes": b"\x00",
+    "json": '{"a": 1}',
+    "list": "[1]",
+} | dict.fromkeys(("int", "smallint", "bigint"), 7)
+
+
+def test_a_table_of_every_kind_that_is_one_part_is_described(tmp_path: Path) -> None:
+    columns = [Column(f"of_{kind}", kind, "One.", digits=(9, 2) if kind == "decimal" else None) for kind in TYPES]
+    table = Table("whole", "One row is one.", tuple(columns), ("of_int",), "of_int", None)
+    schema = table.arrow_schema("export")
+    plain = pa.schema([pa.field(f.name, getattr(f.type, "storage_type", f.type)) for f in schema])
+    row = {f"of_{kind}": VALUES.get(kind, "text") for kind in TYPES}
+    pq.write_table(pa.Table.from_pylist([row] * 6, plain).cast(schema), tmp_path / "whole.parquet")
+    assert as_in(table, pq.read_schema(tmp_path / "whole.parquet")) == table
+    of = Described(Dataset(), [(table, [Part(WHOLE, "whole/event_date=whole/part-0.parquet", 6, 1, "2")])], None, {})
+    page = dictionary(of, {"whole": look(table, [tmp_path / "whole.parquet"], tmp_path)})
+    lines = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `of_")}
+    assert " 0.5 to 0.5 " in lines["of_real"]
+    assert " 0.50 to 0.50 " in lines["of_decimal"]
+    assert " 10:30:00 to 10:30:00 " in lines["of_time"]
+    assert " 2025-10-27 10:00:00.000 to 2025-10-27 10:00:00.000 " in lines["of_timestamptz"]
+    assert "not shown" in lines["of_uuid"]
+    assert "text" not in lines["of_other"]
+    described = metadata(of)
+    assert {
+        field["name"] for field in json.loads(described["datapackage.json"])["resources"][0]["schema"]["fields"]
+    } == {*lines}
+    assert "whole tables" in described["README.md"].decode()
 
 
 @pytest.mark.xdist_group("clones")

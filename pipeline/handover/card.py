@@ -26,7 +26,7 @@ def card(of: Described) -> str:
         "The rows are those that an app wrote to PostgreSQL. They were read in one transaction, compared with what the "
         "database counted and hashed day by day, checked against the contract (types, ranges, lists of values, unique "
         "ids), and written as they were: nothing is rounded, filled in or corrected. "
-        "All times are UTC and have no zone in the files.",
+        "All times are UTC.",
         "## What it is not",
         "\n".join(f"- {limit}" for limit in limits(of)),
         "## Licence, and whom to ask",

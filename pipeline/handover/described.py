@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.core.dataset import Dataset
@@ -40,8 +41,8 @@ class Described(NamedTuple):
     tables: Sequence[tuple[Table, Sequence[Part]]]
     users: int | None  # how many users were asked for; None: all
     set_aside: Mapping[str, int]  # rows of each table that break the contract and are not there
-    pseudonyms: bool
-    labels: Mapping[str, Sequence[str]]  # the values of rules that have a param
+    pseudonyms: bool = False
+    labels: Mapping[str, Sequence[str]] = MappingProxyType({})  # the values of rules that have a param
     version: Version | None = None
 
     @property

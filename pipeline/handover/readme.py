@@ -55,7 +55,7 @@ def readme(of: Described, version: Version, sql: str) -> str:
         "## Tables and views",
         "\n".join(["| name | what |", "|---|---|", *tables]),
         "Views are made by `views.sql`, for DuckDB only. Every column has a comment: "
-        "`SELECT column_name, comment FROM duckdb_columns()`. All times are UTC; the files hold no time zone.",
+        "`SELECT column_name, comment FROM duckdb_columns()`. All times are UTC.",
         "## Cite it",
         version.citation,
         f"Whom to ask: {of.dataset.contact or 'whoever gave it to you'}.",
