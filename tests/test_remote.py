@@ -30,7 +30,7 @@ def test_push_and_pull_and_a_clone_without_a_database(pushing: Clone, s3: S3, bu
     assert before.stdout.splitlines() == [
         "check: pipeline and dvc.lock agree",
         # ten days' files and the quarantine of two tables, the page with its six series, four lists and the database
-        "check: remote holds all 33 files",
+        "check: remote holds all 37 files",
     ]
     other.run("dvc", "pull")
     assert "up to date" in other.run("dvc", "repro").stdout
