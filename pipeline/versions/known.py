@@ -1,0 +1,97 @@
+"""What Git knows: every version of dvc.lock that was committed, and the objects that it names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from typing import NamedTuple
+
+import yaml
+
+from pipeline.core.errors import DataError
+from pipeline.core.lock import outs
+from pipeline.files.layout import md5 as md5_of
+from pipeline.versions.git import git
+from pipeline.versions.place import Place
+
+# Lists of files fetched side by side.
+THREADS = 8
+
+# The places that were looked through, each with its objects: what Place.objects gives.
+Held = Sequence[tuple[Place, Mapping[str, str]]]
+
+# Of outputs, each its path and its MD5, the files and their MD5s; None where the list is nowhere.
+Lists = Mapping[tuple[str, str], Mapping[str, str] | None]
+
+
+class Committed(NamedTuple):
+    """dvc.lock in a commit: the UTC day of the commit, Git's id of the content, and the content."""
+
+    day: date
+    blob: str
+    lock: str
+
+
+def history() -> dict[str, Committed]:
+    """Every commit that changed dvc.lock, newest first.
+
+    Of every branch, tag, stash and experiment, and those that only Git's reflog still knows.
+    """
+    locks: dict[str, str] = {}
+    found = {}
+    log = git("log", "--all", "--reflog", "--full-history", "--date-order", "--format=%H %ct", "--", "dvc.lock")
+    for line in log.splitlines():
+        commit, seconds = line.split()
+        if blob := blob_of(commit, "dvc.lock"):
+            if blob not in locks:
+                locks[blob] = git("cat-file", "blob", blob)
+            found[commit] = Committed(datetime.fromtimestamp(int(seconds), UTC).date(), blob, locks[blob])
+    return found
+
+
+def blob_of(commit: str, path: str) -> str | None:
+    """Git's id of a file of this folder, which may be one in a repository; None where the commit has no such file."""
+    listed = git("ls-tree", commit, path)
+    return listed.split()[2] if listed else None
+
+
+def outs_in(lock: str, where: str) -> dict[str, str]:
+    """What `outs` says of a dvc.lock. Raises DataError where it is none, as one that was cut off or in conflict."""
+    try:
+        if not isinstance(yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"], dict):
+            raise TypeError
+        return outs(lock)
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError):
+        raise DataError(
+            f"{where} can't be read",
+            where=where,
+            expected="a dvc.lock as DVC writes it, so that it is known which files its snapshot has",
+            next_step=f"git show {where.partition(':')[0]}" if ":" in where else "git checkout -- dvc.lock",
+        ) from None
+
+
+def expand(path: str, md5: str, places: Held) -> dict[str, str] | None:
+    """The files of an output and their MD5s; None when its list is in none of the places, or whole in none."""
+    if not md5.endswith(".dir"):
+        return {path: md5}
+    for place, objects in places:
+        if md5 in objects:
+            try:
+                with place.opened(objects[md5]) as file:
+                    if md5_of(file) != md5.removesuffix(".dir"):
+                        continue
+                    listed = json.loads(file.read_text(encoding="utf-8"))
+                return {f"{path}/{entry['relpath']}": entry["md5"] for entry in listed}
+            except (ValueError, TypeError, KeyError):
+                continue
+    return None
+
+
+def lists(outputs: Iterable[tuple[str, str]], places: Held) -> Lists:
+    """The files of each of these outputs, each list read once."""
+    wanted = list(dict.fromkeys(outputs))
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = pool.map(lambda out: expand(out[0], out[1], places), wanted)
+    return dict(zip(wanted, found, strict=True))
