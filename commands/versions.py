@@ -1,7 +1,7 @@
 """The snapshots of this history, newest first: what each holds, whether it may be used, and where its files are.
 
-A snapshot is the newest commit with that data/export. Its files are in the cache, in the remote, or gone (erased or pruned): in
-neither.
+A snapshot is the newest commit with that data/export. Its files are in the cache, in the remote, or gone, as what was
+erased or pruned is: in neither.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -13,11 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from commands.prune import Options, prune
-from pipeline.core.errors import PipelineError
-from pipeline.core.paths import Paths
-from pipeline.versions.retention import Rules
-from tests.docs import blocks, run_shell, with_venv
 from tests.fix_clone import copy_tree
 from tests.fix_remote import S3, configure, copy_of
 from tests.helpers import Clone
@@ -192,8 +186,8 @@ def test_what_is_kept_stays_and_all_else_goes(kept: tuple[Clone, Path], s3: S3, 
     gone = commit(own, "june")
     other.run("git", "checkout", "-q", gone)
     assert "missing" in other.fails("dvc", "pull").lower()
-    for command in (("query", "SELECT 1", "--at", gone), ("diff", gone, "HEAD")):
-        assert "neither in the cache nor in the remote" in own.fails("python", "-m", f"commands.{command[0]}", *command[1:])
+    for words in (("commands.query", "SELECT 1", "--at", gone), ("commands.diff", gone, "HEAD")):
+        assert "neither in the cache nor in the remote" in own.fails("python", "-m", *words)
     listed = own.run("python", "-m", "commands.versions", "--all").stdout
     assert re.search(rf"^{gone[:7]} .* gone$", listed, re.M)
     assert re.search(rf"^{short['july']} .* cache, remote  study-1$", listed, re.M)
