@@ -77,12 +77,12 @@ def table(kept: Kept, plan: Plan, held: Held, sizes: list[dict[str, int]]) -> It
             named += bool(tags)
             size = mb(sum(there[md5] for md5 in goes))
             yield printable(f"{begin}  goes   {', '.join([count(len(goes), 'file'), size, *tags])}")
-        elif plan.of[blob] & there.keys():
+        elif blob not in plan.unlisted and plan.of[blob] & there.keys():
             yield printable(f"{begin}  stays  {', '.join(['kept snapshots have all its files', *tags])}")
         else:
             gone += 1
     if gone:
-        yield f"and {count(gone, 'snapshot')} without files in these places"
+        yield f"and {count(gone, 'snapshot')} whose files, or the lists of them, are in none of these places"
     if unlisted := plan.unlisted & kept.why.keys():
         yield f"notice: {count(len(unlisted), 'kept snapshot')} with lists of files that are in none of these places"
     if named:

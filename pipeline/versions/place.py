@@ -139,10 +139,10 @@ def explained(name: str) -> Iterator[None]:
         kind, scheme, _ = name.partition(" ")[2].partition("://")
         again = "nothing was lost, the same command goes on where this one stopped"
         if scheme and kind in CREDENTIALS:
-            where = f".dvc/config; credentials: {CREDENTIALS[kind]}"
+            where = ".dvc/config; credentials from the environment or the home folder"
             expected = "a place that exists, that answers, and whose credentials may list, read and write it"
             command = "make remote URL=... ENDPOINT=..." if kind == "s3" else "make remote URL=..."
-            next_step = f"check the address (dvc remote list, {command}) and the credentials; {again}"
+            next_step = f"check the address (dvc remote list, {command}) and {CREDENTIALS[kind]}; {again}"
         else:
             where, expected = ".dvc/config", "a folder that this user may list, read and write"
             next_step = f"check the folder, its rights and the disk (dvc remote list); {again}"
