@@ -63,12 +63,12 @@ def prune(paths: Paths, options: Options) -> None:
 def table(kept: Kept, plan: Plan, held: Held, sizes: list[dict[str, int]]) -> Iterator[str]:
     """A line for each snapshot, newest first, that is kept or has files in these places."""
     there = {md5: size[file] for (_, objects), size in zip(held, sizes, strict=True) for md5, file in objects.items()}
-    commits: dict[str, str] = {}  # of each dvc.lock the newest, as kept.versions has them
-    for commit, version in kept.versions.items():
-        commits.setdefault(version.blob, commit)
     gone = named = 0
-    for blob, commit in commits.items():
-        begin = f"{kept.versions[commit].day}  {commit[:7]}"
+    for commit, version in kept.versions.items():
+        blob = version.blob
+        if kept.commits[blob] != commit:
+            continue
+        begin = f"{version.day}  {commit[:7]}"
         tags = [f"tag {name}" for name in kept.tags.get(blob, ())]
         goes = plan.of[blob] & plan.doomed & there.keys()
         if reasons := kept.why.get(blob):

@@ -2,118 +2,40 @@
 
 from __future__ import annotations
 
-import json
+import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
-from tests.fix_clone import copy_tree
+from commands.prune import Options, prune
+from pipeline.core.errors import PipelineError
+from pipeline.core.paths import Paths
+from pipeline.versions import prune as files_of_snapshots
+from pipeline.versions.place import Place
+from pipeline.versions.retention import Rules
+from tests.docs import blocks, run_shell, with_venv
+from tests.fix_prune import DAY, SNAPSHOTS, files, in_bucket, named, objects
 from tests.fix_remote import S3, configure, copy_of
 from tests.helpers import Clone
 
 pytestmark = pytest.mark.xdist_group("remote")
 
-DAY = "data/export/behavioral_events/event_date=2025-10-2{}/part-0.parquet"
-
-# When each snapshot was committed, its name, and the content of two day files. "two" is shared by some.
-SNAPSHOTS = (
-    ("2025-06-10 10:00:00 +0000", "june", "1", "two"),
-    ("2025-07-10 10:00:00 +0000", "july", "2", "two"),
-    ("2025-10-20 10:00:00 +0000", "morning", "3", "two"),
-    ("2025-10-20 23:30:00 -0500", "in UTC the next day", "4", "two"),
-    ("2025-10-22 09:00:00 +0000", "early", "5", "other"),
-    ("2025-10-22 10:00:00 +0000", "late", "6", "two"),
-    ("2025-10-23 10:00:00 +0000", "last", "7", "other"),
-)
-
-# In one process, because DVC takes longer to start than to work.
-MAKE = """
-import json, os, subprocess, sys
+# What each of some commits has of the two days, pulled into an empty cache.
+PULL = """
+import subprocess, sys
 from pathlib import Path
 from dvc.repo import Repo
-def git(*words, **env):
-    subprocess.run(["git", *words], check=True, env=os.environ | env, stdout=subprocess.DEVNULL)
-def snapshot(when, name, one, two):
-    for number, text in ((6, one), (7, two)):
-        file = Path(sys.argv[1].format(number))
-        file.unlink()
-        file.write_text(text)
-    with Repo(".") as repo:
-        repo.commit("export", force=True)
-    git("add", "-A")
-    git("commit", "-qm", name, GIT_COMMITTER_DATE=when, GIT_AUTHOR_DATE=when)
+for revision in sys.argv[2:]:
+    subprocess.run(["git", "checkout", "-q", revision], check=True)
+    try:
+        with Repo(".") as repo:
+            repo.pull(force=True)
+        print(*(Path(sys.argv[1].format(number)).read_text() for number in (6, 7)))
+    except Exception as error:
+        print(type(error).__name__)
 """
-
-
-@pytest.fixture(scope="module")
-def made(first_night: Clone, scratch: Path) -> Iterator[tuple[Clone, Path]]:
-    """A history of seven snapshots and a branch that is not pushed, all in a folder with a space in its name."""
-    path = Path(tempfile.mkdtemp(prefix="kept ", dir=scratch))
-    copy_tree(first_night.path, path / "own")
-    clone = Clone(path / "own", {k: v for k, v in first_night.env.items() if k != "DATABASE_URL"})
-    shutil.rmtree(clone.path / ".git")
-    clone.run("git", "init", "-q", "-b", "main")
-    with open(clone.path / ".dvc/config", "a", encoding="utf-8") as config:
-        config.write(f"    remote = storage\n['remote \"storage\"']\n    url = {path}/a folder\n")
-    script = MAKE + (
-        f"for one in {SNAPSHOTS[:2]!r}: snapshot(*one)\n"
-        "git('tag', '-am', 'Cited', 'study-1')\n"
-        "git('switch', '-qc', 'idea', 'HEAD~1')\n"
-        "snapshot('2025-06-11 10:00:00 +0000', 'an idea', '8', 'two')\n"
-        "git('switch', '-q', 'main')\n"
-        f"for one in {SNAPSHOTS[2:]!r}: snapshot(*one)\n"
-        "with Repo('.') as repo: repo.push(all_commits=True)\n"
-    )
-    clone.run("python", "-c", script, DAY)
-    yield clone, path / "a folder"
-    shutil.rmtree(path)
-
-
-@pytest.fixture
-def kept(made: tuple[Clone, Path], scratch: Path) -> Iterator[tuple[Clone, Path]]:
-    """The same, to do what one likes with."""
-    path = Path(tempfile.mkdtemp(prefix="kept ", dir=scratch))
-    for source in (made[0].path, made[1]):
-        copy_tree(source, path / source.name)
-    clone, folder = Clone(path / "own", made[0].env), path / "a folder"
-    configure(clone, "url", str(folder))
-    yield clone, folder
-    shutil.rmtree(path)
-
-
-def files(root: Path) -> dict[str, bytes]:
-    """Every file, but for what any command leaves: Python's, DVC's, and the note of how long it took."""
-    found = {file.relative_to(root): file for file in root.rglob("*") if file.is_file()}
-    left = {"__pycache__", "tmp", ".notes"}
-    return {str(name): file.read_bytes() for name, file in found.items() if not left & set(name.parts)}
-
-
-def objects(*roots: Path) -> list[set[str]]:
-    """The MD5s of all objects below each root, by their paths."""
-    found = [[file.parts[-2:] for file in (root / "files/md5").rglob("*") if file.is_file()] for root in roots]
-    return [{"".join(parts) for parts in some} for some in found]
-
-
-def in_bucket(s3: S3, bucket: str) -> set[str]:
-    return {"".join(one["Key"].split("/")[-2:]) for one in s3.client().list_objects_v2(Bucket=bucket)["Contents"]}
-
-
-def named(clone: Clone, revision: str, root: Path) -> set[str]:
-    """The objects of a snapshot, by its dvc.lock and the lists in a place."""
-    lock = yaml.safe_load(clone.run("git", "show", f"{revision}:dvc.lock").stdout)
-    found = set()
-    for stage in lock["stages"].values():
-        for md5 in [out["md5"] for out in stage["outs"] if out.get("path", "").startswith("data/")]:
-            found.add(md5)
-            file = root / "files/md5" / md5[:2] / md5[2:]
-            if md5.endswith(".dir") and file.exists():
-                found |= {entry["md5"] for entry in json.loads(file.read_text())}
-    return found
 
 
 def commit(clone: Clone, message: str) -> str:
@@ -178,16 +100,212 @@ def test_what_is_kept_stays_and_all_else_goes(kept: tuple[Clone, Path], s3: S3, 
 
     other = copy_of(own, "elsewhere")
     configure(other, "url", str(folder))
-    for name in stay:
-        other.run("git", "checkout", "-q", commit(own, name))
-        other.run("dvc", "pull", "-q")
-        one, two = ((other.path / DAY.format(n)).read_text() for n in (6, 7))
-        assert ("2025", name, one, two)[1:] in [row[1:] for row in (*SNAPSHOTS, ("", "an idea", "8", "two"))]
     gone = commit(own, "june")
-    other.run("git", "checkout", "-q", gone)
-    assert "missing" in other.fails("dvc", "pull").lower()
+    pulled = other.run("python", "-c", PULL, DAY, *(commit(own, name) for name in (*sorted(stay), "june"))).stdout
+    contents = {name: (one, two) for _, name, one, two in SNAPSHOTS} | {"an idea": ("8", "two")}
+    assert pulled.splitlines() == [*(" ".join(contents[name]) for name in sorted(stay)), "CheckoutError"]
     for words in (("commands.query", "SELECT 1", "--at", gone), ("commands.diff", gone, "HEAD")):
         assert "neither in the cache nor in the remote" in own.fails("python", "-m", *words)
     listed = own.run("python", "-m", "commands.versions", "--all").stdout
     assert re.search(rf"^{gone[:7]} .* gone$", listed, re.M)
     assert re.search(rf"^{short['july']} .* cache, remote  study-1$", listed, re.M)
+
+
+KEEP_LAST = Rules(daily=1)
+
+# What is another case of the same.
+LONG = pytest.mark.long
+
+
+@pytest.fixture
+def here(kept: tuple[Clone, Path], monkeypatch: pytest.MonkeyPatch) -> Clone:
+    """The clone as the current folder, for calls in this process."""
+    monkeypatch.chdir(kept[0].path)
+    for name, value in kept[0].env.items():
+        monkeypatch.setenv(name, value)
+    return kept[0]
+
+
+def call(yes: bool = False, local_only: bool = False, rules: Rules = KEEP_LAST) -> None:
+    prune(Paths(), Options(rules, yes, local_only, "COMMAND"))
+
+
+@pytest.mark.parametrize(
+    ("use", "reason"),
+    [
+        pytest.param("git branch old JUNE", "branch old", id="branch"),
+        pytest.param("git checkout -q JUNE", "HEAD", id="detached", marks=LONG),
+        pytest.param("git checkout -q JUNE -- dvc.lock && git stash -q", "stash", id="stash"),
+        pytest.param(
+            "git checkout -q JUNE -- dvc.lock && git stash -q && echo '#' >> dvc.lock && git stash -q",
+            "stash@{1}",
+            id="older stash",
+            marks=LONG,
+        ),
+        pytest.param(
+            "git checkout -q JUNE -- dvc.lock && git show HEAD:dvc.lock > dvc.lock && git stash -q",
+            "stash@{0}^2",
+            id="staged in a stash",
+            marks=LONG,
+        ),
+        pytest.param("git checkout -q JUNE -- dvc.lock && git show HEAD:dvc.lock > dvc.lock", "staged", id="staged"),
+        pytest.param("git show JUNE:dvc.lock > dvc.lock", "workspace", id="workspace", marks=LONG),
+        pytest.param("git update-ref refs/exps/ab/cdef/some JUNE", "exps/ab/cdef/some", id="experiment", marks=LONG),
+        pytest.param("git worktree add -q --detach ../tree JUNE", "worktree ", id="worktree", marks=LONG),
+        pytest.param(
+            "git init -q --bare ../hub && git remote add hub ../hub && git push -q hub JUNE:refs/heads/theirs && "
+            "git update-ref -d refs/remotes/hub/theirs",
+            "branch hub/theirs",
+            id="pushed elsewhere",
+        ),
+        pytest.param("mkdir -p .dvc/tmp/exps/a && git show JUNE:dvc.lock > .dvc/tmp/exps/a/dvc.lock", "", id="copy"),
+        pytest.param(
+            "git show JUNE:dvc.lock | sed s/data/old/ > analyses/dvc.lock && git commit -qam analyses",
+            "",
+            id="analyses",
+        ),
+    ],
+)
+def test_what_somebody_uses_is_kept(here: Clone, capsys: pytest.CaptureFixture[str], use: str, reason: str) -> None:
+    june = commit(here, "june")
+    own = named(here, june, here.path / ".dvc/cache")
+    (before,) = objects(here.path / ".dvc/cache")
+    here.run("sh", "-ec", use.replace("JUNE", june))
+    call(yes=True)
+    said = rows(capsys.readouterr().out)[june[:7]]
+    assert said.startswith(f"kept   {reason}" if reason else "stays  kept snapshots have all its files")
+    assert objects(here.path / ".dvc/cache")[0] & own == before & own
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        pytest.param(
+            "git clone -q --bare . ../hub && git remote add hub ../hub && git clone -q ../hub ../else && "
+            "git -C ../else commit -q --allow-empty -m theirs && git -C ../else push -q",
+            "hub has what this clone does not know: refs/heads/main",
+            id="behind",
+        ),
+        pytest.param(
+            "git remote add hub ../nowhere", "hub does not say which branches it has", id="no answer", marks=LONG
+        ),
+        pytest.param("git rev-parse HEAD > .git/shallow", "this clone is shallow", id="shallow"),
+        pytest.param(
+            "echo '<<<<<<<' >> dvc.lock && git commit -qam conflict && git revert --no-edit -n HEAD && "
+            "git commit -qm mended",
+            ":./dvc.lock can't be read",
+            id="conflict in history",
+        ),
+        pytest.param("head -c 30 dvc.lock > a && mv a dvc.lock", "dvc.lock can't be read", id="cut off", marks=LONG),
+        pytest.param(": > dvc.lock", "dvc.lock can't be read", id="empty", marks=LONG),
+        pytest.param("rm dvc.lock && ln -s params.yaml dvc.lock", "dvc.lock can't be read", id="a link", marks=LONG),
+        pytest.param("mv '../a folder' ../away", "holds no file at all", id="remote away"),
+        pytest.param(
+            "rm -r '../a folder' && mkdir '../a folder'", "holds no file at all", id="remote empty", marks=LONG
+        ),
+        pytest.param(
+            "sed -i 's#url = .*#url = s3://nowhere/events#' .dvc/config.local && "
+            "echo '    endpointurl = http://127.0.0.1:1' >> .dvc/config.local",
+            "can't read or write the remote s3://nowhere/events",
+            id="remote does not answer",
+            marks=LONG,
+        ),
+        pytest.param(
+            "rm .dvc/config.local && git rm -q .dvc/config && touch .dvc/config",
+            "no remote",
+            id="no remote",
+            marks=LONG,
+        ),
+        pytest.param(
+            'for f in .dvc/cache "../a folder"; do rm "$f/files/md5/LIST"; echo "[]" > "$f/files/md5/LIST"; done',
+            "of a snapshot that is kept is damaged",
+            id="damaged list",
+        ),
+        pytest.param(
+            """mkdir -p .dvc/tmp && echo '{"write": {"data/raw": {"pid": PID}}}' > .dvc/tmp/rwlock""",
+            "another command of DVC works in this project",
+            id="DVC runs",
+        ),
+        pytest.param(
+            "mkdir -p .dvc/tmp/exps/a/.dvc/tmp && "
+            """echo '{"write": {"data/raw": {"pid": PID}}}' > .dvc/tmp/exps/a/.dvc/tmp/rwlock""",
+            "another command of DVC works in this project",
+            id="an experiment runs",
+            marks=LONG,
+        ),
+    ],
+)
+def test_what_is_not_known_is_no_reason_to_delete(here: Clone, state: str, said: str) -> None:
+    md5 = here.hashes()["data/export"]
+    state = state.replace("LIST", f"{md5[:2]}/{md5[2:]}").replace("PID", str(os.getpid()))
+    here.run("sh", "-ec", state)
+    before = objects(here.path / ".dvc/cache", here.path.parent / "a folder")
+    with pytest.raises(PipelineError) as caught:
+        call(yes=True)
+    assert said in str(caught.value)
+    assert objects(here.path / ".dvc/cache", here.path.parent / "a folder") == before
+
+
+def test_one_day_of_a_branch_does_not_stand_for_that_of_another(
+    here: Clone, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Somebody's try, later on the day of a night, keeps none of its files from being kept."""
+    env = {"GIT_COMMITTER_DATE": "2025-10-22 20:00:00 +0000"}
+    here.run("git", "checkout", "-qb", "try", commit(here, "late"))
+    (here.path / "dvc.lock").write_text(here.text("dvc.lock") + "# a try\n")
+    here.run("git", "commit", "-qam", "a try", **env)
+    here.run("git", "checkout", "-q", "main")
+    call(rules=Rules(daily=2))
+    said = rows(capsys.readouterr().out)
+    assert said[commit(here, "a try")[:7]] == "kept   branch try, day 2025-10-22"
+    assert said[commit(here, "late")[:7]] == "kept   day 2025-10-22"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_branch_that_comes_meanwhile(here: Clone, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """Before the first file is deleted nothing is; after it the end says so."""
+    june, cache = commit(here, "june"), here.path / ".dvc/cache"
+    work = {"before": "plan", "after": "delete"}[when]
+    own, before = getattr(files_of_snapshots, work), objects(cache)
+
+    def meanwhile(*given: Any) -> Any:
+        here.run("git", "branch", "-f", "meanwhile", june)
+        return own(*given)
+
+    monkeypatch.setattr(files_of_snapshots, work, meanwhile)
+    with pytest.raises(PipelineError, match="what is kept has changed") as caught:
+        call(yes=True)
+    assert ("before anything was deleted" in str(caught.value)) == (when == "before")
+    assert (objects(cache) == before) == (when == "before")
+
+
+def test_what_was_broken_off_is_completed(
+    here: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache, folder = here.path / ".dvc/cache", here.path.parent / "a folder"
+    delete, deleted = Place.delete, []
+    before = objects(cache, folder)
+    stay = named(here, "HEAD", cache) | named(here, "idea", cache)
+    goes = set.union(*(named(here, commit(here, name), cache) for _, name, *_ in SNAPSHOTS)) - stay
+
+    def some(place: Place, file: str) -> None:
+        if len(deleted) == 3:
+            raise PipelineError("away", where="", expected="", next_step="")
+        deleted.append(file)
+        delete(place, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "delete", some)
+        with pytest.raises(PipelineError, match="away"):
+            call(yes=True)
+    assert not any(file.endswith(".dir") for file in deleted)  # which say what else there is to do
+    call(yes=True)
+    assert objects(cache, folder) == [some - goes for some in before]
+    assert "proof: all files of 2 kept snapshots" in capsys.readouterr().out
+
+
+def test_the_page(kept: tuple[Clone, Path]) -> None:
+    look, delete = blocks("retention", language="sh")
+    own = with_venv(kept[0])
+    assert "dry run, nothing was deleted" in run_shell(own, look, {})
+    assert "proof: " in run_shell(own, delete, {})

@@ -6,12 +6,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import NamedTuple
 
-import yaml
-
 from pipeline.core.errors import DataError
-from pipeline.core.lock import outs
+from pipeline.core.lock import outs_or_none
 from pipeline.files.layout import md5 as md5_of
 from pipeline.versions.git import git
 from pipeline.versions.place import Place
@@ -58,18 +57,20 @@ def blob_of(commit: str, path: str) -> str | None:
 
 
 def outs_in(lock: str, where: str) -> dict[str, str]:
-    """What `outs` says of a dvc.lock. Raises DataError where it is none, as one that was cut off or in conflict."""
-    try:
-        if not isinstance(yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader))["stages"], dict):
-            raise TypeError
-        return outs(lock)
-    except (yaml.YAMLError, AttributeError, TypeError, KeyError):
+    """The path and MD5 of each output. Raises DataError where `where` is no dvc.lock: cut off, or in conflict."""
+    found = _outs(lock)
+    if found is None:
         raise DataError(
             f"{where} can't be read",
             where=where,
             expected="a dvc.lock as DVC writes it, so that it is known which files its snapshot has",
-            next_step=f"git show {where.partition(':')[0]}" if ":" in where else "git checkout -- dvc.lock",
-        ) from None
+            next_step=f"git show {where}, which says what it is" if ":" in where else "git checkout -- dvc.lock",
+        )
+    return found
+
+
+# Reading YAML takes longer than all else, and versions are looked at again.
+_outs = cache(outs_or_none)
 
 
 def expand(path: str, md5: str, places: Held) -> dict[str, str] | None:

@@ -30,6 +30,7 @@ class Kept(NamedTuple):
     """`why` has the reasons for each dvc.lock that is kept, by Git's id of it; `texts` all files that name objects."""
 
     versions: dict[str, Committed]
+    commits: dict[str, str]  # of each dvc.lock the newest commit with it: of those on a branch, if any is
     why: dict[str, list[str]]
     texts: dict[str, str]
     tags: dict[str, list[str]]  # of each dvc.lock, whether it is kept or not
@@ -54,7 +55,8 @@ def read(paths: Paths, rules: Rules, ask: bool) -> Kept:
         if PurePosixPath(name).name == lock:
             outs_in(text, name)
     why: dict[str, list[str]] = {}
-    for commit, reason in [*_used(found, rules), *_latest(versions, found, rules)]:
+    lines = [set(line) & versions.keys() for line in map(_line, dict.fromkeys(found.lines.values()))]
+    for commit, reason in [*_used(found, rules), *_latest(versions, lines, rules)]:
         if blob := blob_of(commit, lock):
             _say(why, blob, reason)
         texts |= _in_tree(commit, lock)
@@ -67,7 +69,10 @@ def read(paths: Paths, rules: Rules, ask: bool) -> Kept:
     for name, commit in found.tags.items():
         if blob := blob_of(commit, lock):
             tags.setdefault(blob, []).append(name)
-    return Kept(versions, why, texts, tags)
+    commits: dict[str, str] = {}
+    for commit in [*(commit for commit in versions if any(commit in line for line in lines)), *versions]:
+        commits.setdefault(versions[commit].blob, commit)
+    return Kept(versions, commits, why, texts, tags)
 
 
 def _say(why: dict[str, list[str]], blob: str, reason: str) -> None:
@@ -88,17 +93,16 @@ def _used(found: Refs, rules: Rules) -> Iterator[tuple[str, str]]:
             yield commit, f"tag {name}"
 
 
-def _latest(versions: dict[str, Committed], found: Refs, rules: Rules) -> Iterator[tuple[str, str]]:
+def _latest(versions: dict[str, Committed], lines: list[set[str]], rules: Rules) -> Iterator[tuple[str, str]]:
     """The newest snapshot of each of the latest days and months, of every branch: one does not stand for another."""
-    lines = [[commit for commit in _line(tip) if commit in versions] for tip in dict.fromkeys(found.lines.values())]
     days = {versions[commit].day for line in lines for commit in line}
     for number, of, word in ((rules.daily, _day, "day"), (rules.monthly, _month, "month")):
         chosen = set(_newest({of(day) for day in days}, number))
         for line in lines:
             seen = set()
-            for commit in line:
+            for commit in versions:
                 own = of(versions[commit].day)
-                if own in chosen and own not in seen:
+                if commit in line and own in chosen and own not in seen:
                     seen.add(own)
                     yield commit, f"{word} {own}"
 
