@@ -55,8 +55,8 @@ def rows(said: str) -> dict[str, str]:
 def test_what_is_kept_stays_and_all_else_goes(kept: tuple[Clone, Path], s3: S3, bucket: str) -> None:
     own, folder = kept
     cache = own.path / ".dvc/cache"
-    own.run("dvc", "remote", "add", "cloud", f"s3://{bucket}/events")
-    own.run("dvc", "remote", "modify", "cloud", "endpointurl", s3.url)
+    with open(own.path / ".dvc/config", "a", encoding="utf-8") as config:
+        config.write(f"['remote \"cloud\"']\n    url = s3://{bucket}/events\n    endpointurl = {s3.url}\n")
     own.commit("another remote")
     own.run("dvc", "push", "-q", "--all-commits", "-r", "cloud")
     pushed = in_bucket(s3, bucket)
@@ -96,8 +96,6 @@ def test_what_is_kept_stays_and_all_else_goes(kept: tuple[Clone, Path], s3: S3, 
     assert objects(cache, folder) == [some - goes for some in before]
     assert in_bucket(s3, bucket) == pushed - goes
     assert "proof: all files of 4 kept snapshots are where they were: " in said
-    assert "nothing to delete" in say(own, *given, "--yes")
-
     other = copy_of(own, "elsewhere")
     configure(other, "url", str(folder))
     gone = commit(own, "june")
@@ -305,7 +303,7 @@ def test_what_was_broken_off_is_completed(
 
 
 def test_the_page(kept: tuple[Clone, Path]) -> None:
-    look, delete = blocks("retention", language="sh")
-    own = with_venv(kept[0])
-    assert "dry run, nothing was deleted" in run_shell(own, look, {})
-    assert "proof: " in run_shell(own, delete, {})
+    (both,) = blocks("retention", language="sh")
+    said = run_shell(with_venv(kept[0]), both, {})
+    assert "dry run, nothing was deleted" in said
+    assert "proof: all files of 7 kept snapshots" in said  # all but the early one of a day
