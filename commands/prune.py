@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from pipeline.core.errors import DataError
@@ -17,8 +17,9 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count, printable
 from pipeline.versions import prune as files
-from pipeline.versions import retention, store
-from pipeline.versions.known import Held
+from pipeline.versions import refs, retention, store
+from pipeline.versions.known import Held, history
+from pipeline.versions.place import Place
 from pipeline.versions.prune import Plan
 from pipeline.versions.retention import Kept, Rules
 
@@ -35,17 +36,22 @@ class Options(NamedTuple):
 def prune(paths: Paths, options: Options) -> None:
     with store.project(alone=options.yes) as repo:
         places = store.places(repo, options.local_only, options.command)
-        kept = retention.read(paths, options.rules, not options.local_only)
-        if not kept.versions:
-            print("prune: no commit has a snapshot")
-            return
+        refs.check_whole()
+        versions = history()
         held: Held = [(place, place.objects()) for place in places]
         for place, objects in held[1:]:
             if not objects:
                 raise store.nothing_there(place, options.command)
-        plan = files.plan(kept, held)
-        sizes = [place.sizes() for place in places]
-        for line in (*table(kept, plan, held, sizes), *totals(plan, held, sizes)):
+        found = files.listed(versions, held)
+        readable = files.readable(versions, held, found)
+
+        def now() -> Kept:
+            return retention.read(paths, options.rules, readable, not options.local_only)
+
+        kept = now()
+        plan = files.plan(kept, held, found)
+        sizes = [bytes_of(place, objects) for place, objects in held]
+        for line in (*table(kept, plan, sizes), *totals(plan, held, sizes)):
             print(f"prune: {line}")
         if not any(objects.keys() & plan.doomed for _, objects in held):
             print("prune: nothing to delete")
@@ -53,16 +59,22 @@ def prune(paths: Paths, options: Options) -> None:
         if not options.yes:
             print(f"prune: dry run, nothing was deleted; next: {options.command} --yes")
             return
-        if retention.read(paths, options.rules, not options.local_only) != kept:
+        if now() != kept:
             raise changed("before anything was deleted", options.command)
         print("prune: deleting these files; their snapshots can't be read any more")
         files.delete(held, plan.doomed)
-        prove(paths, options, (kept, plan, held))
+        prove(options, now, (kept, plan, held))
 
 
-def table(kept: Kept, plan: Plan, held: Held, sizes: list[dict[str, int]]) -> Iterator[str]:
+def bytes_of(place: Place, objects: Mapping[str, str]) -> dict[str, int]:
+    """Of each object; 0 where it has gone since."""
+    sizes = place.sizes()
+    return {md5: sizes.get(file, 0) for md5, file in objects.items()}
+
+
+def table(kept: Kept, plan: Plan, sizes: list[dict[str, int]]) -> Iterator[str]:
     """A line for each snapshot, newest first, that is kept or has files in these places."""
-    there = {md5: size[file] for (_, objects), size in zip(held, sizes, strict=True) for md5, file in objects.items()}
+    there = {md5: size for some in sizes for md5, size in some.items()}
     gone = named = 0
     for commit, version in kept.versions.items():
         blob = version.blob
@@ -72,7 +84,8 @@ def table(kept: Kept, plan: Plan, held: Held, sizes: list[dict[str, int]]) -> It
         tags = [f"tag {name}" for name in kept.tags.get(blob, ())]
         goes = plan.of[blob] & plan.doomed & there.keys()
         if reasons := kept.why.get(blob):
-            yield printable(f"{begin}  kept   {', '.join(dict.fromkeys([*reasons, *tags]))}")
+            nowhere = ["its lists of files are in none of these places"] if blob in plan.unlisted else []
+            yield printable(f"{begin}  kept   {', '.join(dict.fromkeys([*reasons, *tags, *nowhere]))}")
         elif goes:
             named += bool(tags)
             size = mb(sum(there[md5] for md5 in goes))
@@ -83,27 +96,24 @@ def table(kept: Kept, plan: Plan, held: Held, sizes: list[dict[str, int]]) -> It
             gone += 1
     if gone:
         yield f"and {count(gone, 'snapshot')} whose files, or the lists of them, are in none of these places"
-    if unlisted := plan.unlisted & kept.why.keys():
-        yield f"notice: {count(len(unlisted), 'kept snapshot')} with lists of files that are in none of these places"
     if named:
         yield f"notice: {count(named, 'snapshot')} with a tag among these that go; --keep-tags keeps them"
 
 
 def totals(plan: Plan, held: Held, sizes: list[dict[str, int]]) -> Iterator[str]:
     for (place, objects), size in zip(held, sizes, strict=True):
-        going = sum(size[objects[md5]] for md5 in objects.keys() & plan.doomed)
-        number = len(objects.keys() & plan.doomed)
-        of = f"of {count(len(objects), 'file')}, {mb(going)} of {mb(sum(size[file] for file in objects.values()))}"
+        going = objects.keys() & plan.doomed
+        of = f"of {count(len(objects), 'file')}, {mb(sum(size[md5] for md5 in going))} of {mb(sum(size.values()))}"
         unknown = plan.unknown(objects)
         said = f"; {count(unknown, 'file')} of no version that Git knows, not touched" if unknown else ""
-        yield f"{place.name}: {number:,} {of} to delete{said}"
+        yield f"{place.name}: {len(going):,} {of} to delete{said}"
 
 
 def mb(number: int) -> str:
     return f"{number / 1e6:,.1f} MB"
 
 
-def prove(paths: Paths, options: Options, done: tuple[Kept, Plan, Held]) -> None:
+def prove(options: Options, now: Callable[[], Kept], done: tuple[Kept, Plan, Held]) -> None:
     """Look again, at Git and at every place. Raises DataError where a file is not there that has to be."""
     kept, plan, before = done
     after: Held = [(place, place.objects()) for place, _ in before]
@@ -121,8 +131,8 @@ def prove(paths: Paths, options: Options, done: tuple[Kept, Plan, Held]) -> None
             expected="no push by another machine meanwhile",
             next_step=f"git fetch, then {options.command} --yes",
         )
-    now = retention.read(paths, options.rules, not options.local_only)
-    if now != kept and files.plan(now, after).keep & plan.doomed:
+    again = now()
+    if files.plan(again, after, files.listed(again.versions, after)).keep & plan.doomed:
         raise changed("while files were deleted, and names some of them", "dvc push --all-commits, where it was made")
     snapshots = len({version.blob for version in kept.versions.values()} & kept.why.keys())
     here = ", ".join(f"{len(old.keys() & plan.keep):,} in the {place.name}" for place, old in before)

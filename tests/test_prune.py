@@ -131,7 +131,7 @@ def call(yes: bool = False, local_only: bool = False, rules: Rules = KEEP_LAST) 
 @pytest.mark.parametrize(
     ("use", "reason"),
     [
-        pytest.param("git branch old JUNE", "branch old", id="branch"),
+        pytest.param("git branch old JUNE", "branch old", id="branch", marks=LONG),
         pytest.param("git checkout -q JUNE", "HEAD", id="detached", marks=LONG),
         pytest.param("git checkout -q JUNE -- dvc.lock && git stash -q", "stash", id="stash"),
         pytest.param(
@@ -146,7 +146,9 @@ def call(yes: bool = False, local_only: bool = False, rules: Rules = KEEP_LAST) 
             id="staged in a stash",
             marks=LONG,
         ),
-        pytest.param("git checkout -q JUNE -- dvc.lock && git show HEAD:dvc.lock > dvc.lock", "staged", id="staged"),
+        pytest.param(
+            "git checkout -q JUNE -- dvc.lock && git show HEAD:dvc.lock > dvc.lock", "staged", id="staged", marks=LONG
+        ),
         pytest.param("git show JUNE:dvc.lock > dvc.lock", "workspace", id="workspace", marks=LONG),
         pytest.param("git update-ref refs/exps/ab/cdef/some JUNE", "exps/ab/cdef/some", id="experiment", marks=LONG),
         pytest.param("git worktree add -q --detach ../tree JUNE", "worktree ", id="worktree", marks=LONG),
@@ -197,7 +199,7 @@ def test_what_somebody_uses_is_kept(here: Clone, capsys: pytest.CaptureFixture[s
         pytest.param("head -c 30 dvc.lock > a && mv a dvc.lock", "dvc.lock can't be read", id="cut off", marks=LONG),
         pytest.param(": > dvc.lock", "dvc.lock can't be read", id="empty", marks=LONG),
         pytest.param("rm dvc.lock && ln -s params.yaml dvc.lock", "dvc.lock can't be read", id="a link", marks=LONG),
-        pytest.param("mv '../a folder' ../away", "holds no file at all", id="remote away"),
+        pytest.param("mv '../a folder' ../away", "holds no file at all", id="remote away", marks=LONG),
         pytest.param(
             "rm -r '../a folder' && mkdir '../a folder'", "holds no file at all", id="remote empty", marks=LONG
         ),
@@ -218,6 +220,7 @@ def test_what_somebody_uses_is_kept(here: Clone, capsys: pytest.CaptureFixture[s
             'for f in .dvc/cache "../a folder"; do rm "$f/files/md5/LIST"; echo "[]" > "$f/files/md5/LIST"; done',
             "of a snapshot that is kept is damaged",
             id="damaged list",
+            marks=LONG,
         ),
         pytest.param(
             """mkdir -p .dvc/tmp && echo '{"write": {"data/raw": {"pid": PID}}}' > .dvc/tmp/rwlock""",
@@ -259,7 +262,7 @@ def test_one_day_of_a_branch_does_not_stand_for_that_of_another(
     assert said[commit(here, "late")[:7]] == "kept   day 2025-10-22"
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", [pytest.param("before", id="before", marks=LONG), pytest.param("after", id="after")])
 def test_a_branch_that_comes_meanwhile(here: Clone, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """Before the first file is deleted nothing is; after it the end says so."""
     june, cache = commit(here, "june"), here.path / ".dvc/cache"

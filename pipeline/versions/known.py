@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pipeline.core.errors import DataError
 from pipeline.core.lock import outs_or_none
@@ -15,8 +15,11 @@ from pipeline.files.layout import md5 as md5_of
 from pipeline.versions.git import git
 from pipeline.versions.place import Place
 
-# Lists of files fetched side by side.
+# Files fetched, or deleted, side by side.
 THREADS = 8
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # The places that were looked through, each with its objects: what Place.objects gives.
 Held = Sequence[tuple[Place, Mapping[str, str]]]
@@ -45,7 +48,7 @@ def history() -> dict[str, Committed]:
         commit, seconds = line.split()
         if blob := blob_of(commit, "dvc.lock"):
             if blob not in locks:
-                locks[blob] = git("cat-file", "blob", blob)
+                locks[blob] = text_of(blob, f"{commit[:10]}:./dvc.lock")
             found[commit] = Committed(datetime.fromtimestamp(int(seconds), UTC).date(), blob, locks[blob])
     return found
 
@@ -56,16 +59,28 @@ def blob_of(commit: str, path: str) -> str | None:
     return listed.split()[2] if listed else None
 
 
+def text_of(blob: str, where: str) -> str:
+    """The content of a file of Git. Raises DataError where it is no text."""
+    try:
+        return git("cat-file", "blob", blob)
+    except UnicodeDecodeError:
+        raise unreadable(where) from None
+
+
+def unreadable(where: str) -> DataError:
+    return DataError(
+        f"{where} can't be read",
+        where=where,
+        expected="a file as DVC writes it, so that it is known which files its snapshot has",
+        next_step=f"git show {where}, which says what it is" if ":" in where else "git checkout -- dvc.lock",
+    )
+
+
 def outs_in(lock: str, where: str) -> dict[str, str]:
     """The path and MD5 of each output. Raises DataError where `where` is no dvc.lock: cut off, or in conflict."""
     found = _outs(lock)
     if found is None:
-        raise DataError(
-            f"{where} can't be read",
-            where=where,
-            expected="a dvc.lock as DVC writes it, so that it is known which files its snapshot has",
-            next_step=f"git show {where}, which says what it is" if ":" in where else "git checkout -- dvc.lock",
-        )
+        raise unreadable(where)
     return found
 
 
@@ -93,6 +108,13 @@ def expand(path: str, md5: str, places: Held) -> dict[str, str] | None:
 def lists(outputs: Iterable[tuple[str, str]], places: Held) -> Lists:
     """The files of each of these outputs, each list read once."""
     wanted = list(dict.fromkeys(outputs))
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = pool.map(lambda out: expand(out[0], out[1], places), wanted)
-    return dict(zip(wanted, found, strict=True))
+    return dict(zip(wanted, side_by_side(lambda out: expand(out[0], out[1], places), wanted), strict=True))
+
+
+def side_by_side(work: Callable[[T], R], some: Iterable[T]) -> Generator[R]:
+    """What `work` gives of each, in order. After an error, or a signal, nothing more is begun."""
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        yield from pool.map(work, some)
+    finally:
+        pool.shutdown(cancel_futures=True)

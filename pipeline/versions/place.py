@@ -86,9 +86,13 @@ class Place:
 
     def sizes(self) -> dict[str, int]:
         """The bytes of each object, by its file."""
-        if self.fs.protocol == "local":
-            return {file: Path(file).stat().st_size for file in self.objects().values()}
-        return {file: int(known["size"]) for file, known in self._listed().items()}
+        if self.fs.protocol != "local":
+            return {file: int(known["size"]) for file, known in self._listed().items()}
+        found = {}
+        for file in self.objects().values():
+            with suppress(FileNotFoundError):  # which another command may have deleted by now
+                found[file] = Path(file).stat().st_size
+        return found
 
     def _listed(self) -> dict[str, Mapping[str, Any]]:
         with explained(self.name), suppress(FileNotFoundError):

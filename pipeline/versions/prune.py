@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import NamedTuple
 
 from pipeline.core.errors import DataError
 from pipeline.core.progress import Progress
-from pipeline.versions.known import THREADS, Held, Lists, lists, outs_in
+from pipeline.versions.known import Committed, Held, Lists, lists, outs_in, side_by_side
 from pipeline.versions.place import Place
 from pipeline.versions.retention import Kept
 
@@ -30,25 +30,54 @@ class Plan(NamedTuple):
         return sum(md5 not in known for md5 in objects)
 
 
-def plan(kept: Kept, held: Held) -> Plan:
-    """Raises DataError where the list of a kept snapshot is there, but whole nowhere: what it names is not known."""
-    locks = {version.blob: outs_in(version.lock, commit) for commit, version in kept.versions.items()}
+def readable(versions: Mapping[str, Committed], held: Held, found: Lists) -> set[str]:
+    """The snapshots, by Git's id of their dvc.lock, whose folders are all there, each file in one place or another."""
+    there = set[str]().union(*(objects.keys() for _, objects in held))
+    whole = {out for out, listed in found.items() if listed is not None and there.issuperset(listed.values())}
+    return {blob for blob, outs in _outs(versions).items() if whole.issuperset(out for out in outs if _is_list(out))}
+
+
+def listed(versions: Mapping[str, Committed], held: Held) -> Lists:
+    """The files of all outputs of all snapshots."""
+    return lists((out for outs in _outs(versions).values() for out in outs), held)
+
+
+def _outs(versions: Mapping[str, Committed]) -> dict[str, list[tuple[str, str]]]:
+    """The outputs of each dvc.lock by their MD5s, because what they are called does not matter here."""
+    return {
+        version.blob: [("", md5) for md5 in outs_in(version.lock, f"{commit[:10]}:./dvc.lock").values()]
+        for commit, version in versions.items()
+    }
+
+
+def _is_list(out: tuple[str, str]) -> bool:
+    return out[1].endswith(".dir")
+
+
+def plan(kept: Kept, held: Held, found: Lists) -> Plan:
+    """`found` is what `listed` gives.
+
+    Raises DataError where what has to be kept is not known: the list of a kept snapshot is there, but whole nowhere, or
+    one of the current dvc.lock is nowhere.
+    """
     named = kept.named()
     needed = [("", md5) for md5 in sorted(named) if md5.endswith(".dir")]
-    found = lists([*needed, *(("", md5) for outs in locks.values() for md5 in outs.values())], held)
-    for out in needed:
-        if found[out] is None and (where := [place.name for place, objects in held if out[1] in objects]):
+    found = {**lists((out for out in needed if out not in found), held), **found}
+    current = kept.texts.get("dvc.lock", "")
+    for _, md5 in (out for out in needed if found[out] is None):
+        where = [place.name for place, objects in held if md5 in objects]
+        if where or md5 in (outs_in(current, "dvc.lock").values() if current else ()):
             raise DataError(
-                f"the list {out[1]} of a snapshot that is kept is damaged",
-                where=", ".join(where),
-                expected="a list that says which files have to stay",
-                next_step="python -m commands.mend, or dvc push --all-commits where it is whole; then the same again",
+                f"the list {md5} of a snapshot that is kept is {'damaged' if where else 'in no place'}",
+                where=", ".join(where or [place.name for place, _ in held]),
+                expected="lists that say which files have to stay",
+                next_step="python -m commands.mend, dvc pull, or dvc push where it is; then the same command again",
             )
     keep = named.union(*(set((found[out] or {}).values()) for out in needed))
     of, unlisted = {}, set()
-    for blob, outs in locks.items():
-        of[blob] = set[str]().union(*(_objects(md5, found) for md5 in outs.values()))
-        if any(found["", md5] is None for md5 in outs.values()):
+    for blob, outs in _outs(kept.versions).items():
+        of[blob] = set[str]().union(*(_objects(md5, found) for _, md5 in outs))
+        if any(found[out] is None for out in outs):
             unlisted.add(blob)
     doomed = set[str]().union(*(objects for blob, objects in of.items() if blob not in kept.why)) - keep
     return Plan(keep, doomed, of, unlisted)
@@ -64,8 +93,8 @@ def delete(held: Held, doomed: Collection[str]) -> None:
     """Delete objects in every place. The lists come last: until then another run knows what is left to be done."""
     for lists_ in (False, True):
         some = [(place, own) for place, objects in held for own in _files(objects, doomed, lists_)]
-        with Progress("prune", "files", len(some)) as progress, ThreadPoolExecutor(THREADS) as pool:
-            for _ in pool.map(_delete, some):
+        with Progress("prune", "files", len(some)) as progress, closing(side_by_side(_delete, some)) as done:
+            for _ in done:
                 progress.add(1)
 
 

@@ -46,6 +46,8 @@ def read(ask: bool) -> Refs:
     for line in git("for-each-ref", f"--format={listed}").splitlines():
         name, *found = line.split()
         commits = [commit for commit, kind in zip(found[::2], found[1::2], strict=True) if kind == "commit"]
+        if not commits and _kind(f"{name}^{{commit}}"):  # a tag of a tag
+            commits = [git("rev-parse", f"{name}^{{commit}}").strip()]
         if not commits:  # a tag may name any object
             continue
         if name.startswith(TAGS):
@@ -131,7 +133,6 @@ def workspace(paths: Paths) -> dict[str, str]:
     return {str(file): file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()}
 
 
-def staged(paths: Paths) -> str | None:
-    """dvc.lock as it is staged, by Git's id of its content."""
-    listed = git("ls-files", "--stage", "--", str(paths.dvc_lock)).split()
-    return listed[1] if listed else None
+def staged(paths: Paths) -> list[str]:
+    """dvc.lock as it is staged, by Git's id of its content; in a merge that of each side."""
+    return [line.split()[1] for line in git("ls-files", "--stage", "--", str(paths.dvc_lock)).splitlines()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pipeline.core.paths import Paths
 from pipeline.versions import refs
 from pipeline.versions.git import git
-from pipeline.versions.known import Committed, blob_of, history, outs_in
+from pipeline.versions.known import Committed, blob_of, history, outs_in, text_of
 from pipeline.versions.refs import Refs
 
 # What may be the MD5 of an object. Wherever it stands in a file that is kept, the object is.
@@ -40,12 +40,14 @@ class Kept(NamedTuple):
         return {md5 for text in self.texts.values() for md5 in MD5.findall(text)}
 
 
-def read(paths: Paths, rules: Rules, ask: bool) -> Kept:
+def read(paths: Paths, rules: Rules, readable: Collection[str], ask: bool) -> Kept:
     """What is kept now. With `ask` what was pushed counts, too.
 
-    Raises DataError where the history is not whole or a dvc.lock can't be read, GitError where Git's remote is away.
+    `readable` are the snapshots whose files are there, by Git's id of their dvc.lock: one without files does not stand
+    for its day.
+
+    Raises DataError where a dvc.lock can't be read, GitError where Git's remote does not answer.
     """
-    refs.check_whole()
     found, versions = refs.read(ask), history()
     lock = str(paths.dvc_lock)
     for commit, version in versions.items():
@@ -56,15 +58,15 @@ def read(paths: Paths, rules: Rules, ask: bool) -> Kept:
             outs_in(text, name)
     why: dict[str, list[str]] = {}
     lines = [set(line) & versions.keys() for line in map(_line, dict.fromkeys(found.lines.values()))]
-    for commit, reason in [*_used(found, rules), *_latest(versions, lines, rules)]:
+    for commit, reason in [*_used(found, rules), *_latest(versions, lines, rules, readable)]:
         if blob := blob_of(commit, lock):
             _say(why, blob, reason)
         texts |= _in_tree(commit, lock)
     if lock in texts:
         why.setdefault(git("hash-object", lock).strip(), ["workspace"])
-    if staged := refs.staged(paths):
+    for staged in refs.staged(paths):
         why.setdefault(staged, ["staged"])
-        texts["staged"] = git("cat-file", "blob", staged)
+        texts[staged] = text_of(staged, f":{lock}")
     tags: dict[str, list[str]] = {}
     for name, commit in found.tags.items():
         if blob := blob_of(commit, lock):
@@ -93,7 +95,9 @@ def _used(found: Refs, rules: Rules) -> Iterator[tuple[str, str]]:
             yield commit, f"tag {name}"
 
 
-def _latest(versions: dict[str, Committed], lines: list[set[str]], rules: Rules) -> Iterator[tuple[str, str]]:
+def _latest(
+    versions: dict[str, Committed], lines: list[set[str]], rules: Rules, readable: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """The newest snapshot of each of the latest days and months, of every branch: one does not stand for another."""
     days = {versions[commit].day for line in lines for commit in line}
     for number, of, word in ((rules.daily, _day, "day"), (rules.monthly, _month, "month")):
@@ -103,7 +107,8 @@ def _latest(versions: dict[str, Committed], lines: list[set[str]], rules: Rules)
             for commit in versions:
                 own = of(versions[commit].day)
                 if commit in line and own in chosen and own not in seen:
-                    seen.add(own)
+                    if versions[commit].blob in readable:
+                        seen.add(own)
                     yield commit, f"{word} {own}"
 
 
@@ -126,14 +131,16 @@ def _month(day: date) -> str:
 def _in_tree(commit: str, lock: str) -> dict[str, str]:
     """Every dvc.lock and .dvc file of a commit, wherever in the repository it stands. Raises DataError."""
     found = {}
-    for entry in git("ls-tree", "-r", "-z", "--full-tree", commit).split("\0"):
-        about, _, path = entry.partition("\t")
+    for entry in git("-c", "core.quotepath=true", "ls-tree", "-r", "--full-tree", commit).splitlines():
+        about, _, quoted = entry.partition("\t")
+        path = quoted.strip('"')  # as names are that are not plain ASCII
         if PurePosixPath(path).name == lock or path.endswith(".dvc"):
             blob = about.split()[2]
             if blob not in _read:
-                _read[blob] = git("cat-file", "blob", blob)
+                text = text_of(blob, f"{commit[:10]}:{path}")
                 if not path.endswith(".dvc"):
-                    outs_in(_read[blob], f"{commit[:10]}:{path}")
+                    outs_in(text, f"{commit[:10]}:{path}")
+                _read[blob] = text
             found[blob] = _read[blob]
     return found
 
