@@ -72,7 +72,9 @@ def unreadable(where: str) -> DataError:
         f"{where} can't be read",
         where=where,
         expected="a file as DVC writes it, so that it is known which files its snapshot has",
-        next_step=f"git show {where}, which says what it is" if ":" in where else "git checkout -- dvc.lock",
+        next_step=f"git show {where}, which says what it is"
+        if ":" in where
+        else f"git status; git checkout -- {where} brings back what was committed",
     )
 
 

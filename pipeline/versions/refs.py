@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,13 +71,13 @@ def read(ask: bool) -> Refs:
 def _with_older(name: str, commit: str) -> dict[str, str]:
     """The commit of a ref; of stashes and experiments that wait, which stand in its log, all, with what was staged."""
     short = name.removeprefix("refs/")
-    found = {short: commit}
+    found: dict[str, str] = {}
     if name == STASH or name.startswith(EXPERIMENTS):
         for number, line in enumerate(git("log", "--walk-reflogs", "--format=%H %P", name, "--").splitlines()):
             own, _, *more = [*line.split(), ""]
             found[f"{short}@{{{number}}}"] = own
             found |= {f"{short}@{{{number}}}^{n}": parent for n, parent in enumerate(more, 2) if parent}
-    return found
+    return found if commit in found.values() else found | {short: commit}
 
 
 def _worktrees() -> list[tuple[Path, str]]:
@@ -126,11 +127,19 @@ def _kind(name: str) -> str | None:
 
 def workspace(paths: Paths) -> dict[str, str]:
     """What DVC reads in the workspace, in copies for experiments and in other checkouts: the texts, by their paths."""
-    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", "*dvc.lock", "*.dvc").split("\0")
-    files = [Path(name) for name in names if name] + [paths.dvc_lock, *paths.experiments.rglob("dvc.lock")]
+    listed = ("ls-files", "--cached", "--others", "--exclude-standard", "--", "*dvc.lock", "*.dvc")
+    names = git("-c", "core.quotepath=true", *listed).splitlines()
+    files = [Path(unquoted(name)) for name in names] + [paths.dvc_lock, *paths.experiments.rglob("dvc.lock")]
     prefix = git("rev-parse", "--show-prefix").strip()
     files += [tree / prefix / paths.dvc_lock for tree, _ in _worktrees()]
     return {str(file): file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()}
+
+
+def unquoted(name: str) -> str:
+    """A path as Git prints it with core.quotepath, where all that is not plain ASCII is escaped, byte by byte."""
+    if not name.startswith('"'):
+        return name
+    return os.fsdecode(name[1:-1].encode().decode("unicode_escape").encode("latin-1"))
 
 
 def staged(paths: Paths) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from pipeline.core.paths import Paths
+from pipeline.core.progress import printable
 from pipeline.versions import refs
 from pipeline.versions.git import git
 from pipeline.versions.known import Committed, blob_of, history, outs_in, text_of
@@ -132,8 +133,8 @@ def _in_tree(commit: str, lock: str) -> dict[str, str]:
     """Every dvc.lock and .dvc file of a commit, wherever in the repository it stands. Raises DataError."""
     found = {}
     for entry in git("-c", "core.quotepath=true", "ls-tree", "-r", "--full-tree", commit).splitlines():
-        about, _, quoted = entry.partition("\t")
-        path = quoted.strip('"')  # as names are that are not plain ASCII
+        about, _, name = entry.partition("\t")
+        path = printable(refs.unquoted(name))
         if PurePosixPath(path).name == lock or path.endswith(".dvc"):
             blob = about.split()[2]
             if blob not in _read:
