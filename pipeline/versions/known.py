@@ -9,8 +9,10 @@ from datetime import UTC, date, datetime
 from functools import cache
 from typing import NamedTuple, TypeVar
 
+import yaml
+
 from pipeline.core.errors import DataError
-from pipeline.core.lock import outs_or_none
+from pipeline.core.lock import outs
 from pipeline.files.layout import md5 as md5_of
 from pipeline.versions.git import git
 from pipeline.versions.place import Place
@@ -86,8 +88,14 @@ def outs_in(lock: str, where: str) -> dict[str, str]:
     return found
 
 
-# Reading YAML takes longer than all else, and versions are looked at again.
-_outs = cache(outs_or_none)
+@cache
+def _outs(lock: str) -> dict[str, str] | None:
+    """Kept, because reading YAML takes longer than all else, and versions are looked at again."""
+    try:
+        found = outs(lock)
+        return found if found or isinstance(yaml.safe_load(lock)["stages"], dict) else None
+    except (yaml.YAMLError, AttributeError, TypeError, KeyError):
+        return None
 
 
 def expand(path: str, md5: str, places: Held) -> dict[str, str] | None:
