@@ -77,12 +77,8 @@ queries: $(BIN)/.ready ## run the example queries of queries/
 summary: $(BIN)/.ready ## say again what the last run gave
 	@$(RUN) python -m commands.summary
 
-remote: $(BIN)/.ready ## keep versions in S3 (URL=s3://B/FOLDER, ENDPOINT=...)
-	@case "$(URL)" in s3://?*) ;; *) echo "error: URL is '$(URL)', expected s3://BUCKET/FOLDER; next: make remote URL=s3://BUCKET/FOLDER"; exit 2;; esac
-	@case "$(ENDPOINT)" in ""|http://?*|https://?*) ;; *) echo "error: ENDPOINT is '$(ENDPOINT)', expected http(s)://HOST; next: make remote URL=$(URL) ENDPOINT=https://$(ENDPOINT)"; exit 2;; esac
-	@$(RUN) dvc remote add --default --force storage "$(URL)"
-	@$(RUN) dvc remote modify storage verify true
-	@test -z "$(ENDPOINT)" || $(RUN) dvc remote modify storage endpointurl "$(ENDPOINT)"
+remote: $(BIN)/.ready ## where versions are kept (URL=s3://B/FOLDER or a folder)
+	@$(RUN) python -m commands.remote "$$URL" "$$ENDPOINT" # as make exports them: with blanks and quotes
 
 tag: $(BIN)/.ready ## name this snapshot so that it can be cited (NAME, REV)
 	@$(RUN) python -m commands.tag $(if $(REV),--rev "$(REV)") $(if $(NAME),"$(NAME)")

@@ -13,14 +13,15 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.core.errors import DataError, ParamsError, PipelineError
-from pipeline.core.lock import outs
+from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files import pseudonyms
 from pipeline.versions import store
 from pipeline.versions.git import git
+from pipeline.versions.known import history, lists, outs_in
+from pipeline.versions.place import Place
 from pipeline.versions.search import Holder, Search, in_workspace, is_scratch, search, spellings, workspace
 from schemas.rules import CUID
 
@@ -30,27 +31,23 @@ def key_of(md5: str) -> str:
 
 
 def holders(
-    locks: Mapping[str, tuple[str, str]], found: Mapping[str, Holder], places: list[store.Place]
+    locks: Mapping[str, str], found: Mapping[str, Holder], places: list[Place]
 ) -> tuple[dict[str, list[str]], int, set[str]]:
     """For each version, a name and its dvc.lock, that holds the user the paths of its files that do.
 
     Also how many more versions there are whose lists of files are in none of the places, and the keys of all files of
     all versions.
     """
-    objects = [(place, place.objects()) for place in places]
-    lists: dict[tuple[str, str], dict[str, str] | None] = {}
+    outputs = {name: list(outs_in(lock, name).items()) for name, lock in locks.items()}
+    listed = lists((out for some in outputs.values() for out in some), [(place, place.objects()) for place in places])
     versions, unlisted = {}, 0
-    for name, (_, lock) in locks.items():
-        paths: list[str] = []
-        for out in outs(lock).items():
-            if out not in lists:
-                lists[out] = store.expand(*out, objects)
-            paths += [path for path, md5 in (lists[out] or {}).items() if key_of(md5) in found]
+    for name, some in outputs.items():
+        paths = [path for out in some for path, md5 in (listed[out] or {}).items() if key_of(md5) in found]
         if paths:
             versions[name] = paths
-        elif any(lists[out] is None for out in outs(lock).items()):
+        elif any(listed[out] is None for out in some):
             unlisted += 1
-    md5s = {md5 for (_, own), listed in lists.items() for md5 in (own, *(listed or {}).values())}
+    md5s = {md5 for (_, own), files in listed.items() for md5 in (own, *(files or {}).values())}
     return versions, unlisted, {key_of(md5) for md5 in md5s}
 
 
@@ -82,11 +79,7 @@ def erase(paths: Paths, user: str, options: Options) -> None:
         )
     current = paths.dvc_lock.read_text(encoding="utf-8")
     with store.project(alone=yes) as repo:
-        places = [store.cache(repo)]
-        if not local_only:
-            if not repo.config["remote"]:
-                raise no_remote(user)
-            places += store.remotes(repo)
+        places = store.places(repo, local_only, f"python -m commands.erase {user}")
         names = spellings(user)
         searched = search(places, names)
         _report_places(searched, places, user)
@@ -114,13 +107,13 @@ def erase(paths: Paths, user: str, options: Options) -> None:
     named_in_git(user)
 
 
-def _report_places(searched: Search, places: Sequence[store.Place], user: str) -> None:
+def _report_places(searched: Search, places: Sequence[Place], user: str) -> None:
     """Print what was searched. Raises PipelineError when a remote holds nothing."""
     for name, number in searched.searched.items():
         print(f"erase: searched {count(number, 'file')} in the {name}")
     for place in places[1:]:
         if not searched.searched[place.name]:
-            raise nothing_there(place.name, user)
+            raise store.nothing_there(place, f"python -m commands.erase {user}")
     if searched.damaged:
         print(f"erase: notice: {count(len(searched.damaged), 'damaged file')}, not searched: {say(searched.damaged)}")
 
@@ -132,19 +125,18 @@ def _report_bundles(paths: Paths, user: str) -> None:
         print(f"erase: notice: {some}: delete those made while {user} was in, here and where they were handed on")
 
 
-def _report_versions(
-    searched: Search, places: list[store.Place], user: str, current: str
-) -> tuple[list[str], set[str]]:
+def _report_versions(searched: Search, places: list[Place], user: str, current: str) -> tuple[list[str], set[str]]:
     """Print which versions hold the user.
 
     Gives the paths of those files that the current snapshot still needs, and the keys of those that no version has.
     """
-    history = store.history()
-    versions, unlisted, known = holders({**history, "now": ("", current)}, searched.found, places)
+    committed = history()
+    locks = {commit: version.lock for commit, version in committed.items()}
+    versions, unlisted, known = holders({**locks, "now": current}, searched.found, places)
     unknown = {key for key in searched.found if key.startswith("/files/") and key not in known}
     now = versions.pop("now", [])
     for commit, files in versions.items():
-        print(f"erase: version {commit[:10]} of {history[commit][0]} holds {user}: {say(files)}")
+        print(f"erase: version {commit[:10]} of {committed[commit].day} holds {user}: {say(files)}")
     if unlisted:
         print(f"erase: notice: {count(unlisted, 'version')} besides, whose lists of files are in none of these places")
     rows = sum(holder.rows for holder in searched.found.values())
@@ -164,7 +156,7 @@ def _report_dry_run(problem: DataError | None, searched: Search, arguments: str)
         print("erase: dry run; no file holds this user")
 
 
-def _delete(searched: Search, places: Sequence[store.Place], scratch: Sequence[Path], spared: Collection[str]) -> None:
+def _delete(searched: Search, places: Sequence[Place], scratch: Sequence[Path], spared: Collection[str]) -> None:
     if searched.found:
         print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
     for file in scratch:
@@ -197,27 +189,7 @@ def still_held(user: str, files: Sequence[str]) -> DataError | None:
     return None
 
 
-def no_remote(user: str) -> PipelineError:
-    return PipelineError(
-        "no remote is configured",
-        where=".dvc/config",
-        expected="the remotes where versions may be",
-        next_step=f"where nothing was ever pushed: python -m commands.erase {user} --local-only; "
-        "else make remote URL=s3://BUCKET/FOLDER, then the same command again",
-    )
-
-
-def nothing_there(place: str, user: str) -> PipelineError:
-    return PipelineError(
-        f"the {place} holds no file at all",
-        where=".dvc/config",
-        expected="a remote with versions in it; one that is gone, or whose folder is misspelt, looks the same",
-        next_step="check dvc remote list; for one to which nothing was ever pushed: dvc remote remove NAME, or "
-        f"python -m commands.erase {user} --local-only",
-    )
-
-
-def prove(paths: Paths, places: list[store.Place], user: str, names: Sequence[str]) -> None:
+def prove(paths: Paths, places: list[Place], user: str, names: Sequence[str]) -> None:
     """Search everything again; DataError if the id is still somewhere."""
     after = search(places, names)
     left = [name for holder in after.found.values() for name in holder.places.values()]

@@ -22,7 +22,7 @@ from pipeline.core.progress import count
 from pipeline.files.layout import md5 as md5_of
 from pipeline.files.layout import remove_dangling_links
 from pipeline.versions import store
-from pipeline.versions.store import Place
+from pipeline.versions.place import Place
 from pipeline.versions.whole import Object, damaged, wanted
 
 

@@ -1,6 +1,7 @@
 """The snapshots of this history, newest first: what each holds, whether it may be used, and where its files are.
 
-A snapshot is the newest commit with that data/export. Its files are in the cache, in the remote, or erased: in neither.
+A snapshot is the newest commit with that data/export. Its files are in the cache, in the remote, or gone, as what was
+erased or pruned is: in neither.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pipeline.core.process import project, run
 from pipeline.core.progress import printable
 from pipeline.versions import store
 from pipeline.versions.git import GitError, git
-from pipeline.versions.store import Place
+from pipeline.versions.known import expand
+from pipeline.versions.place import Place
 
 LAST = 20
 
@@ -114,15 +116,15 @@ def places(versions: Sequence[Version], paths: Paths) -> tuple[dict[str, str], s
 
 
 def _where(md5: str, paths: Paths, known: Sequence[tuple[Place, dict[str, str]]], all_asked: bool) -> str:
-    listed = store.expand(str(paths.export), md5, known)
+    listed = expand(str(paths.export), md5, known)
     if listed is None:
-        return "erased" if all_asked else "not here"
+        return "gone" if all_asked else "not here"
     found = []
     for (_, objects), name in zip(known, ("cache", "remote"), strict=False):
         held = sum(own in objects for own in listed.values())
         if held:
             found.append(name if held == len(listed) else f"{held} of {len(listed)} in {name}")
-    return ", ".join(found) or ("erased" if all_asked else "not here")
+    return ", ".join(found) or ("gone" if all_asked else "not here")
 
 
 def table(versions: Sequence[Version], where: Mapping[str, str]) -> Iterator[str]:

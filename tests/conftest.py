@@ -3,4 +3,11 @@
 Everything is real: the server, DVC, DuckDB. The server is the embedded one, on a socket in a private folder.
 """
 
-pytest_plugins = ["tests.fix_postgres", "tests.fix_project", "tests.fix_clone", "tests.fix_remote", "tests.fix_night"]
+pytest_plugins = [
+    "tests.fix_postgres",
+    "tests.fix_project",
+    "tests.fix_clone",
+    "tests.fix_remote",
+    "tests.fix_night",
+    "tests.fix_prune",
+]

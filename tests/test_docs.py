@@ -38,6 +38,7 @@ RUN_BY = {
     "errors": "test_errors",
     "evolving": "test_evolving",
     "erase": "test_erase",  # in a file of its own
+    "retention": "test_prune",
     "internals": "test_internals",
     "parameters": "test_parameters",
     "performance": "test_performance",
@@ -293,8 +294,7 @@ def test_evolving(clone: Clone, db: Database) -> None:
     clone.change(("days: 90", "days: 2"))
     night(clone, UNTIL, "our own")
     with_venv(clone)
-    first = clone.hashes()["data/export"]
-    described = []
+    first, described = clone.hashes()["data/export"], []
     insert = 'INSERT INTO behavioral_events (id, "userId", "eventType", "eventData", timestamp{}) '
     insert += f"SELECT 'c' || lpad('{{}}', 24, '0'), '{USER_A}', '{{}}', '{{{{}}}}', timestamp '2025-10-27 11:00'{{}}"
     rows = {

@@ -203,15 +203,15 @@ def test_labels_that_are_swapped_and_back_while_days_are_hashed(
     project.set(extract__days=3, extract__workers=1)
     project.refresh()
     good = project.paths.watermark.read_text()
-    real, hashed = commands.refresh.pin_day, []
+    real, hashed = commands.refresh.pin_days, []
 
-    def pin_day(connection: Any, task: Any) -> Any:
+    def pin_days(connection: Any, task: Any) -> Any:
         for statement in SWAP if len(hashed) in (1, 2) else ():
             db.run(statement)
-        hashed.append(task.day)
+        hashed.extend(task.days)
         return real(connection, task)
 
-    monkeypatch.setattr(commands.refresh, "pin_day", pin_day)
+    monkeypatch.setattr(commands.refresh, "pin_days", pin_days)
     with pytest.raises(TransientSourceError, match="labels of an enum"):
         project.refresh(full=True)
     assert len(hashed) == 3

@@ -33,7 +33,9 @@ def test_a_night_that_fails_a_check_puts_the_last_good_snapshot_back(nights: Clo
     failed = night(nights, UNTIL + timedelta(days=1), ok=False)
     assert failed.returncode == 8
     last = failed.stdout.splitlines()[-1]
-    assert "night FAILED: report: 1 quality check failed: the last day, 2025-10-28, has 0 rows" in last
+    assert (
+        "night FAILED: report: 1 quality check failed: behavioral_events: the last day, 2025-10-28, has 0 rows" in last
+    )
     assert "next: look at data/failed/quality.html; " in last
     assert "Do not use" in (nights.path / "data/failed/quality.html").read_text(encoding="utf-8")
     assert bytes_of(nights) == before

@@ -13,6 +13,7 @@ from pipeline.core.digest import Pin
 from pipeline.core.errors import ParamsError, PinError
 from pipeline.core.params import load_params
 from pipeline.core.watermark import Watermark
+from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from tests.helpers import TABLE, USER_A, USER_B, Project
 
 
@@ -122,6 +123,6 @@ def test_a_watermark_that_can_not_be_meant(tmp_path: Path, change: tuple[str, st
 
 
 def test_a_day_that_was_never_pinned() -> None:
-    assert list(watermark.pinned(PINS, TABLE, 2)) == [date(2024, 2, 28), date(2024, 2, 29)]
+    assert list(watermark.pinned(PINS, BEHAVIORAL_EVENTS, 2)) == [date(2024, 2, 28), date(2024, 2, 29)]
     with pytest.raises(PinError, match=r"1 of 3 days are not pinned, the first is 2024-02-27"):
-        watermark.pinned(PINS, TABLE, 3)
+        watermark.pinned(PINS, BEHAVIORAL_EVENTS, 3)

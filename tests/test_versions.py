@@ -80,7 +80,7 @@ REPORTS = ("extract", "validation", "quality", "load", "checks")
 
 def test_versions_of_every_stash_and_of_the_reflog_are_known(own: Clone) -> None:
     def versions() -> int:
-        return int(own.run("python", "-c", "from pipeline.versions import store; print(len(store.history()))").stdout)
+        return int(own.run("python", "-c", "from pipeline.versions.known import history; print(len(history()))").stdout)
 
     before, lock = versions(), own.path / "dvc.lock"
     for n in range(2):

@@ -1,7 +1,7 @@
 """DuckDB over the snapshot of another commit, without checking it out.
 
 The files are DVC's objects. DuckDB opens only those that a query needs, by event_date, and one that is not in DVC's
-cache is fetched when it is opened.
+cache is fetched when it is opened; where days were asked for, all of them before.
 """
 
 from __future__ import annotations
@@ -98,6 +98,8 @@ def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: dat
     """
     chosen = {table: _between(snapshot, table, first, last) for table in snapshot.files}
     files = {_name(table, day): md5 for table, days in chosen.items() for day, md5 in days.items()}
+    if first or last:  # days that were asked for are all fetched at once, which is quicker than one after the other
+        snapshots.bring(repo, snapshot.name, set(files.values()))
     past = Past(chosen, duckdb.connect(), Objects(repo, snapshot.name, files))
     past.connection.register_filesystem(past.files)
     with past.explained():

@@ -19,7 +19,7 @@ from pipeline.core.progress import Progress
 from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import md5 as file_md5
 from pipeline.files.sql import literal, parquet, quoted, with_memory
-from pipeline.versions import store
+from pipeline.versions.place import Place
 from schemas.tables import TABLES
 
 
@@ -132,7 +132,7 @@ class Search:
     damaged: Sequence[str]  # files that can't be read
 
 
-def search(places: list[store.Place], names: Sequence[str]) -> Search:
+def search(places: list[Place], names: Sequence[str]) -> Search:
     """Search every file of the places; one that several hold is read once, from the cache if it is there."""
     where: dict[str, dict[str, str]] = defaultdict(dict)
     searched = {}

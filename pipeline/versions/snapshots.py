@@ -25,6 +25,7 @@ from pipeline.core.progress import count
 from pipeline.files.layout import day_path, days_in, md5
 from pipeline.versions import store
 from pipeline.versions.git import GitError, commit_of, git
+from pipeline.versions.place import explained
 
 # The name of what lies in the project's folder, whether it was committed or not, as DVC calls it.
 WORKSPACE = "workspace"
@@ -107,15 +108,18 @@ def bring(repo: Repo, revision: str, wanted: Collection[str]) -> dict[str, Path]
     found = {own: Path(cache.oid_to_path(own)) for own in wanted}
     missing = [own for own, path in found.items() if not path.exists()]
     if missing:
-        store.remote(repo)  # raises where none is configured
-        with store.explained("remote"):
-            repo.cloud.pull([HashInfo("md5", own) for own in missing])
+        place = store.remote(repo) if repo.config["remote"] else None
+        if place is not None:
+            with explained(place.name):
+                repo.cloud.pull([HashInfo("md5", own) for own in missing])
         if gone := [own for own in missing if not found[own].exists()]:
+            nowhere = "neither in the cache nor in the remote" if place else "not in the cache, and there is no remote"
             raise DataError(
-                f"{count(len(gone), 'file')} of {revision} are neither in the cache nor in the remote",
+                f"{count(len(gone), 'file')} of {revision} {'is' if len(gone) == 1 else 'are'} {nowhere}",
                 where=", ".join(gone[:3]),
-                expected="a snapshot that was pushed, and whose files were not erased since",
-                next_step="dvc push, where it was made; or another commit",
+                expected="a snapshot that was pushed, and whose files were neither erased nor pruned since",
+                next_step="python -m commands.versions --all, which says where files are; "
+                "dvc push, where this snapshot was made",
             )
     with ThreadPoolExecutor(THREADS) as pool:
         sums = pool.map(md5, found.values())

@@ -11,8 +11,8 @@ import yaml
 
 from pipeline.core.lock import outs
 from pipeline.files.layout import md5 as md5_of
-from pipeline.versions import store
-from pipeline.versions.store import Place
+from pipeline.versions.known import expand
+from pipeline.versions.place import Place
 
 # The MD5 of nothing.
 EMPTY = "d41d8cd98f00b204e9800998ecf8427e"
@@ -33,7 +33,7 @@ def wanted(lock: str, cached: set[str], places: list[tuple[Place, dict[str, str]
             continue
         if md5.endswith(".dir"):
             found.append(Object(path + "/", md5))
-        listed = store.expand(path, md5, places)
+        listed = expand(path, md5, places)
         found += [Object(file, own) for file, own in (listed or {}).items()]
         unlisted += [path] if listed is None else []
     return found, unlisted
