@@ -87,7 +87,7 @@ def _json(commit: str, path: str) -> Mapping[str, Any]:
 
 def _version(paths: Paths, commit: str, day: str, md5: str) -> Version:
     quality, checks = (_json(commit, str(path)) for path in (paths.quality_report, paths.checks_report))
-    days = sorted(entry["day"] for entry in quality.get("files", []) if "day" in entry)
+    days = sorted(entry["day"] for entry in quality.get("files", []) if entry.get("day", "whole") != "whole")
     return Version(
         commit,
         day,
