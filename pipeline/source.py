@@ -26,7 +26,7 @@ def connect(settings: Source, tables: Sequence[Table]) -> Iterator[Target]:
         host, port = arguments.get("host", "the local socket"), arguments.get("port", 5432)
         user = arguments.get("user")
         name = printable(f"database {arguments.get('dbname', user)} on {host}:{port} as {user}")
-        yield Target(dsn(arguments), _relations(schema, tables), name, False, secrets(arguments), settings)
+        yield Target(dsn(arguments), _relations(schema, tables), name, False, secrets(arguments), settings, schema)
 
 
 def _relations(schema: str, tables: Sequence[Table]) -> tuple[Relation, ...]:
