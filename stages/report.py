@@ -49,7 +49,7 @@ def report(paths: Paths, params: Params) -> None:
         [paths.export],
     )
     tables = chosen(TABLES, params.tables)
-    quality.check_names(tables, params.quality)
+    quality.check_names(TABLES, params.quality)
     asked = made_from.reported(params)
     exported = manifest.read(paths.quality_report, tables)
     manifest.check(paths.quality_report, paths.export, exported)
