@@ -47,7 +47,7 @@ def adopt(paths: Paths, params: Params, name: str, asked: Asked) -> None:
             raise refused(found, [f"{name}: {why}" for name, why in out.items()] or ["it has no columns"])
         made, said = choose(connection, target, found, model_of(models, found), asked)
         place = files.place_for(paths.schemas, found.name)
-        check_free(place, name, asked.force)
+        check_free(place, found, target.schema, asked.force)
         text = contract.written(made, place.constant)
         table = built(text, place)
         if table.time is not None and not found.is_view and not by_day(connection, Relation(found.schema, table)):
@@ -108,7 +108,16 @@ def check_readable(table: FoundTable, target: Target) -> None:
     )
 
 
-def check_free(place: files.Declared, name: str, force: bool) -> None:
+def check_free(place: files.Declared, found: FoundTable, own: str, force: bool) -> None:
+    """Raise ParamsError where the file is there already. `own` is the schema of DATABASE_URL."""
+    name = found.name if found.schema == own else f"{found.schema}.{found.name}"
+    if place.file.exists() and (place.schema or own) != found.schema:
+        raise ParamsError(
+            f"{place.file} declares {place.schema or own}.{found.name}, another table of that name",
+            where=str(place.file),
+            expected="one table of a name, since it names folders and views",
+            next_step=f"a view of {printable(found.place)} under another name, and adopt that",
+        )
     if place.file.exists() and not force:
         raise ParamsError(
             f"{place.file} declares {name} already",
@@ -136,8 +145,7 @@ def check(connection: Connection, target: Target, table: Table, found: FoundTabl
 
 def check_name(found: FoundTable, read: Collection[str]) -> None:
     """Raise ContractError where the views that `load` makes of the other tables need the name."""
-    made = {view.name for view in (views.DAYS, *views.VIEWS) if set(view.needs) <= set(read)}
-    if found.name.lower() in made:
+    if found.name.lower() in views.made_of(read):
         raise refused(found, [f"{found.name} is a view that is made of {views.OF}, which `tables` names, too"])
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pyarrow.parquet as pq
 from dvc.repo import Repo
 
-from pipeline.core.errors import DataError
+from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
@@ -65,6 +65,13 @@ class Source(NamedTuple):
 
 def bundle(paths: Paths, asked: Asked) -> None:
     """Make the archive. Raises ParamsError or DataError for what is not to be handed over, or not to be had."""
+    if asked.output is not None and asked.output.exists():
+        raise ParamsError(
+            f"{asked.output} is there already",
+            where=str(asked.output.absolute()),
+            expected="--output FILE where there is none, so that no archive takes the place of another",
+            next_step="the same command with another --output",
+        )
     found = citation.of(paths, asked.revision)
     citation.check_named(paths, found, asked.revision)
     with store.project() as repo, tempfile.TemporaryDirectory(prefix="behavioral-events-") as scratch:
@@ -72,20 +79,28 @@ def bundle(paths: Paths, asked: Asked) -> None:
         tables = [as_in(table, schema_of(source.files[table.name])) for table in tables_of(source)]
         before = has_pseudonyms(source)
         replaced = asked.pseudonyms and not before
+        if replaced:
+            check_known(source, tables)
+        if asked.pseudonyms:
+            pseudonyms.check(
+                tables, "a snapshot without it (`tables` in params.yaml), or a bundle without --pseudonyms"
+            )
         folder = Path(scratch, "bundle")
         parts = [(table, lay(table, source.files[table.name], folder, replaced)) for table in tables]
         version = version_of(found, asked.revision, parts, replaced)
         of = told(source, parts, before or replaced)._replace(version=version)
-        beside = {**describe(of, version, folder), **source.quality}
+        beside = describe(of, version, folder, source.quality)
         name = name_of(of, version)
         target = asked.output or paths.bundles / f"{name}.zip"
-        files: dict[str, Path | bytes] = {**beside, SUMS: sums(of, beside)}
-        files |= {part.path: folder / part.path for part in of.parts}
+        files: dict[str, tuple[Path, str] | bytes] = {**beside, SUMS: sums(of, beside)}
+        files |= {part.path: (folder / part.path, part.sha256) for part in of.parts}
         with replacing(target) as new:
             archive.write(new, name, version.committed, files)
             own = sha256(new)
     if not of.pseudonyms:
         print("bundle: notice: it holds the ids of users as they are; --pseudonyms (make: PSEUDONYMS=1) replaces them")
+    elif of.own_ids:
+        print(f"bundle: notice: {', '.join(of.own_ids)} hold the ids of users as they are")
     if found.dataset.licence is None:
         print("bundle: notice: dataset.licence in params.yaml of that commit is null: whoever gets it has to ask")
     print(f"bundle: {target}, {count(of.rows, 'row')} in {count(len(of.parts), 'file')}; SHA-256 {own}")
@@ -134,7 +149,7 @@ def unfit(commit: str, why: str) -> DataError:
         f"commit {commit[:10]} {why}",
         where=commit,
         expected="reports, dvc.lock and files of one finished run",
-        next_step="python -m commands.versions --all, and another REV; or make repro, then git commit",
+        next_step="python -m commands.versions --all, and another REV; or make repro, then git commit -a",
     )
 
 
@@ -143,6 +158,17 @@ def tables_of(source: Source) -> list[Table]:
     if unknown := sorted(source.files.keys() - known.keys()):
         raise unfit(source.found.commit, f"has files of {', '.join(unknown)}, which schemas/tables.py does not know")
     return [known[name] for name in source.files]
+
+
+def check_known(source: Source, tables: list[Table]) -> None:
+    """Raise DataError where columns are not those of today: which of them hold ids can't be told."""
+    today = {table.name: table for table in TABLES}
+    for table in tables:
+        now = {column.name: column.kind for column in today[table.name].columns}
+        if others := [column.name for column in table.columns if now.get(column.name) != column.kind]:
+            raise unfit(
+                source.found.commit, f"has columns that today's contract does not: {table.name}.{', '.join(others)}"
+            )
 
 
 def schema_of(files: Mapping[date, Path]) -> Any:
@@ -158,7 +184,7 @@ def has_pseudonyms(source: Source) -> bool:
 def lay(table: Table, files: Mapping[date, Path], folder: Path, replaced: bool) -> list[Part]:
     """Lay the files of a table into the folder as the bundle has them: links, or files with pseudonyms."""
     parts = []
-    key = pseudonyms.key() if replaced else None
+    key = pseudonyms.key("--pseudonyms was asked for", "leave it out") if replaced else None
     for day, source in files.items():
         path = day_path(folder / DATA / table.name, day)
         path.parent.mkdir(parents=True)
@@ -202,22 +228,26 @@ def version_of(found: Citation, revision: str, parts: list[tuple[Table, list[Par
 
 def name_of(of: Described, version: Version) -> str:
     label = version.commit[:10] if version.name == version.commit else re.sub(r"[^\w.-]", "-", version.name)
+    if label not in (version.name, version.commit[:10]):  # another tag may look the same
+        label += f"-{version.commit[:10]}"
     day = of.days[-1] if of.days else version.committed
     return f"{of.dataset.slug}-{day}-{label}{'-pseudonyms' if of.pseudonyms else ''}"
 
 
-def describe(of: Described, version: Version, folder: Path) -> dict[str, bytes]:
+def describe(of: Described, version: Version, folder: Path, quality: Mapping[str, bytes]) -> dict[str, bytes]:
     """All that tells of the files, by name."""
     spill = folder.parent / "spill"
     looked = {table.name: look(table, [folder / part.path for part in parts], spill) for table, parts in of.tables}
     sql = views_sql(of, folder)
-    return {
-        "README.md": readme(of, version, sql).encode(),
+    others = {
         **metadata(of, "DATACARD.md"),
         "DICTIONARY.md": dictionary(of, looked).encode(),
         "CITATION.cff": cff(of, version).encode(),
         "views.sql": sql.encode(),
+        **quality,
     }
+    files = len(of.parts) + len(others) + 2  # the README itself, and SHA256SUMS
+    return {"README.md": readme(of, version, sql, files).encode(), **others}
 
 
 def output_of(text: str) -> Path:
@@ -233,7 +263,7 @@ def main() -> None:
     parser.add_argument("--pseudonyms", action="store_true", help="replace ids by the key PSEUDONYM_KEY")
     parser.add_argument("--output", type=output_of, metavar="FILE", help="the archive, .zip; in bundles/ by default")
     args = parser.parse_args()
-    if args.output is not None and Paths().data.absolute() in args.output.absolute().parents:
+    if args.output is not None and Paths().data.resolve() in args.output.resolve().parents:
         parser.error(f"{args.output} lies in data/, which the pipeline owns; choose another --output")
     bundle(project(), Asked(args.rev, args.pseudonyms, args.output))
 

@@ -116,18 +116,18 @@ def agreement(paths: Paths) -> tuple[bool, str]:
     except PipelineError as error:
         return False, f"pipeline and dvc.lock: {error.what}; next: {error.next_step}"
     if stages:
-        return False, f"pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit"
+        return False, f"pipeline and dvc.lock: {', '.join(stages)} would run; next: dvc repro, then git commit -a"
     if others:
         said = "; ".join(f"{stage}: {why}" for stage, why in others)
         return False, f"pipeline and reports: {said}; next: {NEXT}"
     if changed:
-        return False, f"pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit"
+        return False, f"pipeline and dvc.lock agree, but not with the commit: {', '.join(changed)}; next: git commit -a"
     return True, "pipeline and dvc.lock agree"
 
 
 def check(paths: Paths) -> bool:
     if not paths.dvc_lock.exists():
-        print("check: there is no dvc.lock; next: dvc repro, then git commit")
+        print("check: there is no dvc.lock; next: dvc repro, then git commit -a")
         return False
     # First: a dry run of DVC removes a damaged file of the cache that can be written to, and says nothing.
     found = places_are_whole(paths)

@@ -20,7 +20,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
 from pipeline.files import manifest
-from pipeline.files.layout import day_path
+from pipeline.files.layout import day_path, replacing
 from pipeline.files.sql import literal, with_memory
 from pipeline.versions import snapshots, store
 from pipeline.versions.diff import MEMORY_LIMIT, Diff, Sides, Summary
@@ -32,7 +32,6 @@ FORMATS = {".parquet": "FORMAT parquet", ".csv": "FORMAT csv, HEADER true", ".js
 
 
 class Asked(NamedTuple):
-    table: Table
     user: str | None
     where: str | None
     output: Path | None
@@ -86,16 +85,16 @@ def check_keys(sides: Sides) -> None:
 
 
 def compare(connection: duckdb.DuckDBPyConnection, sides: Sides, asked: Asked) -> Summary:
-    diff = Diff(connection, sides)
+    diff, table = Diff(connection, sides), sides.table
     if asked.user is not None:
-        if asked.table.user is None:
+        if table.user is None:
             raise ParamsError(
-                f"{asked.table.name} has no column that names a user",
+                f"{table.name} has no column that names a user",
                 where="--user",
                 expected="a table that has one",
                 next_step="the same command without --user",
             )
-        diff.keep(f"{asked.table.column(asked.table.user).quoted} = {literal(asked.user)}")
+        diff.keep(f"{table.column(table.user).quoted}::VARCHAR = {literal(asked.user)}")
     if asked.where is not None:
         diff.keep(asked.where)
     if asked.output is not None:
@@ -106,8 +105,9 @@ def compare(connection: duckdb.DuckDBPyConnection, sides: Sides, asked: Asked) -
 def write(connection: duckdb.DuckDBPyConnection, diff: Diff, output: Path, feed: bool) -> None:
     rows = diff.feed() if feed else diff.rows()
     try:
-        connection.execute(f"COPY ({rows}) TO {literal(str(output))} ({FORMATS[output.suffix]})")
-    except duckdb.IOException as error:
+        with replacing(output) as new:
+            connection.execute(f"COPY ({rows}) TO {literal(str(new))} ({FORMATS[output.suffix]})")
+    except (duckdb.IOException, OSError) as error:
         raise ParamsError(
             f"{output} can't be written: {str(error).splitlines()[0]}",
             where=str(output.absolute()),
@@ -132,11 +132,29 @@ def told(summary: Summary, table: Table) -> list[str]:
     return lines if summary.days else [f"  no row of {table.name} that was asked for"]
 
 
-def diff(paths: Paths, revisions: tuple[str, str], asked: Asked) -> None:
-    sides, (before, after), same = both_sides(paths, asked.table, revisions)
+def tables_of(paths: Paths, revisions: tuple[str, str]) -> list[Table]:
+    """The tables of both snapshots. Says which ones only one of them has."""
+    with store.project() as repo:
+        before, after = (snapshots.of(repo, paths, revision) for revision in revisions)
+    for one, other in ((before, after), (after, before)):
+        for name in sorted(one.files.keys() - other.files.keys()):
+            print(f"diff: {name} is only in {one.title}")
+    both = [table for table in TABLES if table.name in before.files.keys() & after.files.keys()]
+    if not both:
+        raise ParamsError(
+            "the two snapshots have no table in common that schemas/tables.py knows",
+            where=", ".join(revisions),
+            expected="a table that both have",
+            next_step="python -m commands.versions --all, and two others",
+        )
+    return both
+
+
+def diff(paths: Paths, table: Table, revisions: tuple[str, str], asked: Asked) -> None:
+    sides, (before, after), same = both_sides(paths, table, revisions)
     check_keys(sides)
     summary = with_memory(MEMORY_LIMIT, lambda connection: compare(connection, sides, asked))
-    title = f"diff: {asked.table.name}, {before.title} to {after.title}: "
+    title = f"diff: {table.name}, {before.title} to {after.title}: "
     if same:
         print(f"{title}the same files, so the same rows")
     else:
@@ -144,8 +162,9 @@ def diff(paths: Paths, revisions: tuple[str, str], asked: Asked) -> None:
         said = ", ".join(
             f"{number:,} {kind}" for number, kind in zip(totals, ("added", "removed", "modified"), strict=True)
         )
-        print(f"{title}{said}; {count(len(sides.days), 'file')} differ")
-        for line in told(summary, asked.table):
+        files = len(sides.days)
+        print(f"{title}{said}; {count(files, 'file')} {'differs' if files == 1 else 'differ'}")
+        for line in told(summary, table):
             print(line)
     if asked.output is not None:
         print(f"\nin {asked.output}")
@@ -169,7 +188,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m commands.diff", description=__doc__)
     parser.add_argument("before", metavar="REV1", help="a commit, branch or tag")
     parser.add_argument("after", metavar="REV2", nargs="?", default=WORKSPACE, help=f"another; {WORKSPACE} by default")
-    parser.add_argument("--table", type=table_of, default=TABLES[0], help=f"{TABLES[0].name} by default")
+    parser.add_argument(
+        "--table", type=table_of, help="only this one; all by default, the first one with --output or --where"
+    )
     parser.add_argument("--user", help="only rows of this user, as the export names them")
     parser.add_argument("--where", metavar="SQL", help="only rows for which this holds, before or after")
     parser.add_argument("--output", type=output_of, metavar="FILE", help="the rows, as .parquet, .csv or .json")
@@ -177,10 +198,17 @@ def main() -> None:
     args = parser.parse_args()
     if args.feed and args.output is None:
         parser.error("--feed says how --output is written; give both")
-    if args.output is not None and Paths().data.absolute() in args.output.absolute().parents:
+    if args.output is not None and Paths().data.resolve() in args.output.resolve().parents:
         parser.error(f"{args.output} lies in data/, which the pipeline owns; choose another --output")
-    asked = Asked(args.table, args.user, args.where, args.output, args.feed)
-    diff(project(), (args.before, args.after), asked)
+    asked = Asked(args.user, args.where, args.output, args.feed)
+    paths, revisions = project(), (args.before, args.after)
+    tables = [args.table] if args.table else tables_of(paths, revisions)
+    if len(tables) > 1 and (args.output is not None or args.where is not None):
+        print(f"diff: of {tables[0].name} only; --table {tables[1].name} is another one")
+        tables = tables[:1]
+    for table in tables:
+        if args.table or args.user is None or table.user is not None:
+            diff(paths, table, revisions, asked)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def snapshot(paths: Paths, options: list[str], clock: Clock) -> None:
 
 def without_next(line: str) -> str | None:
     """What refresh says, without what a person would do next: the night does it."""
-    return line.removesuffix("; next: dvc repro, then git commit")
+    return line.removesuffix("; next: dvc repro, then git commit -a")
 
 
 def put_back(paths: Paths, clock: Clock) -> None:

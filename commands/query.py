@@ -30,9 +30,12 @@ from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import count
+from pipeline.core.reports import read_report
+from pipeline.core.verdict import FAILED
 from pipeline.files.sql import literal
 from pipeline.tell import grid
 from pipeline.views import views
+from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from pipeline.versions.past import Past
@@ -66,6 +69,10 @@ def connect(paths: Paths | None = None, at: str | None = None) -> duckdb.DuckDBP
         )
     check_export(paths)
     check_database(paths)
+    with suppress(DataError):
+        checks = read_report(paths.checks_report, "verdict", "sentence")
+        if checks["verdict"] == FAILED:
+            print(f"notice: {checks['sentence'][0]}; {paths.page}", file=sys.stderr)
     if "," in str(paths.root) and Path.cwd() != paths.root:
         raise ParamsError(
             "DuckDB finds no relative path in a folder with a comma in its path",
@@ -74,6 +81,7 @@ def connect(paths: Paths | None = None, at: str | None = None) -> duckdb.DuckDBP
             next_step=f"cd {shlex.quote(str(paths.root))}, then the same command again",
         )
     connection = duckdb.connect(str(paths.database), read_only=True)
+    connection.execute("SET TimeZone = 'UTC'")  # whatever the machine's is
     if Path.cwd() != paths.root:
         connection.execute(f"SET file_search_path = {literal(str(paths.root))}")
     return connection
@@ -127,8 +135,9 @@ def explained(title: str) -> Iterator[None]:
         raise ParamsError(
             f"DuckDB refused the query: {str(error).splitlines()[0]}",
             where=title,
-            expected="one SELECT over behavioral_events",
-            next_step="python -m commands.query 'DESCRIBE behavioral_events'",
+            expected="one SELECT over the tables and views of the snapshot"
+            + (", whose day is CAST(timestamp AS DATE) but with --at" if "event_date" in str(error) else ""),
+            next_step="python -m commands.query 'SHOW TABLES', and 'DESCRIBE' with one of them",
         ) from None
 
 
@@ -139,7 +148,7 @@ def one_statement(connection: duckdb.DuckDBPyConnection, title: str, sql: str) -
         raise ParamsError(
             f"{count(number, 'statement')} in one query",
             where=title,
-            expected="one SELECT over behavioral_events",
+            expected="one SELECT over the tables and views of the snapshot",
             next_step="each statement as an argument of its own",
         )
     return connection.sql(sql)
@@ -213,7 +222,7 @@ def main() -> None:
     if args.at is None and (args.first or args.last):
         parser.error("--from and --to belong to --at")
     paths = Paths(ROOT)
-    if args.output is not None and paths.data in args.output.absolute().parents:
+    if args.output is not None and paths.data.resolve() in args.output.resolve().parents:
         parser.error(f"{args.output} lies in data/, which the pipeline owns; choose another --output")
     whole = args.csv or args.json or args.output is not None
     if whole and len(args.query) != 1:
@@ -223,7 +232,8 @@ def main() -> None:
     def answer(connection: duckdb.DuckDBPyConnection) -> None:
         there = {name for (name,) in connection.execute("SELECT table_name FROM information_schema.tables").fetchall()}
         for title, sql in map(statement, wanted):
-            missing = {table for view in views.VIEWS if view.name in sql for table in view.needs} - there
+            needed = {table for view in views.VIEWS if view.name in sql for table in view.needs}
+            missing = (needed | {table.name for table in TABLES if table.name in sql}) - there
             if not args.query and missing:
                 print(f"\n-- {title}\nnot asked: the snapshot has no {', '.join(sorted(missing))}")
                 continue

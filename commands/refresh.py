@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +83,7 @@ def refresh(paths: Paths, params: Params, options: Options) -> None:
         print(f"refresh: {line}")
     rows = sum(pin.rows for days in new.tables.values() for pin in days.values())
     if lines:
-        print(f"refresh: {paths.watermark} now pins {count(rows, 'row')}; next: dvc repro, then git commit")
+        print(f"refresh: {paths.watermark} now pins {count(rows, 'row')}; next: dvc repro, then git commit -a")
     else:
         print(f"refresh: nothing moved; {paths.watermark} stays as it was ({count(rows, 'row')})")
 
@@ -94,8 +94,7 @@ def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | 
         until = options.until or default_until(target)
         if old is not None and not target.is_sample:  # before all days are hashed; the sample has more to be told first
             moved.check_back(old.until, until, options.accept or options.until is not None)
-        if until > datetime.now(UTC).date():
-            progress.say(f"refresh: notice: {until} lies in the future; rows may still come")
+        check_future(until, options.accept)
         window = watermark.window(until, options.days or params.extract.days)
         print(f"refresh: pinning {count(len(window), 'day')} before {until} in {target.name}", flush=True)
         # On the sample also what was pinned before, to see whether that was another source.
@@ -104,7 +103,23 @@ def pin_source(paths: Paths, params: Params, options: Options, old: Watermark | 
         days = {name: sorted({*some, *before.get(name, ())}) for name, some in wanted.items()}
         found = pin_tables(paths, params.extract, target, days)
         check_source(paths, before, found)
-        return Watermark(until, {name: {day: pins[day] for day in wanted[name]} for name, pins in found.items()})
+        pins = {name: {day: some[day] for day in wanted[name]} for name, some in found.items()}
+        return Watermark(until, pins, source="sample" if target.is_sample else "database")
+
+
+def check_future(until: date, accept: bool) -> None:
+    """Say that a day is not over yet. Raises ParamsError for one far off: its days are empty, and would take the place
+    of others."""
+    today = datetime.now(UTC).date()
+    if until > today + timedelta(days=1) and not accept:
+        raise ParamsError(
+            f"{until} lies in the future; today is {today}",
+            where="--until",
+            expected="a day that has begun; nothing was pinned",
+            next_step="python -m commands.refresh; or, if it shall, the same command with --accept",
+        )
+    if until > today:
+        progress.say(f"refresh: notice: {until} lies in the future; rows may still come")
 
 
 def pin_tables(

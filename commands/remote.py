@@ -37,6 +37,8 @@ WITH_ENDPOINT = ("s3", "gs")
 
 def checked(paths: Paths, url: str) -> tuple[str, str]:
     """The kind and the address as DVC takes it. Raises ParamsError where it can't be one."""
+    if "%" in url or any(character in url for character in "\r\n\t"):
+        raise wrong("URL", url, "an address without % and control characters, which DVC's config can't hold", NEXT)
     kind, scheme, _ = url.partition("://")
     if not scheme:
         return "", str(folder(paths, url))

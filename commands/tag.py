@@ -7,6 +7,7 @@ one that is not what lies here.
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from pipeline.core.errors import ParamsError
 from pipeline.core.paths import Paths
@@ -28,12 +29,12 @@ def tag(paths: Paths, name: str | None, revision: str) -> None:
         git("tag", "--annotate", "--message", line, "--", name, found.commit)
     except GitError as error:
         raise ParamsError(
-            f"{name!r} can't be a tag: {error.what}",
+            f"{name!r} can't be a tag: {error.what.removesuffix(': ') or 'Git refuses it'}",
             where="NAME",
             expected="a name that Git takes and that is not taken",
-            next_step="git tag, which lists those that are",
+            next_step="git tag, which lists those that are taken; a name without blanks and signs",
         ) from None
-    print(f"{line}\ntag: {name} is {found.commit[:10]}; next: git push origin {name}")
+    print(f"{line}\ntag: {name} is {found.commit[:10]}; next: git push origin {shlex.quote(name)}")
 
 
 def main() -> None:

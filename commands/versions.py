@@ -142,7 +142,7 @@ def table(versions: Sequence[Version], where: Mapping[str, str]) -> Iterator[str
 def versions(paths: Paths, last: int, everywhere: bool) -> None:
     found = read(paths, last, everywhere)
     if not found:
-        print("no commit has a snapshot; next: make repro, then git commit")
+        print("no commit has a snapshot; next: make repro, then git commit -a")
         return
     where, why = places(found, paths)
     for line in table(found, where):

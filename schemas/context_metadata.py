@@ -83,6 +83,7 @@ CONTEXT_METADATA = Table(
     key="id",
     time="timestamp",
     user="userId",
+    caution="It says how people felt, slept and were, and where: data on health, which many laws protect specially.",
     daily=False,  # users may skip it, or not use it at all
     counted=("mood", "location"),
     indexes=(("idx_context_user_timestamp", ("userId", "timestamp")),),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -87,6 +88,7 @@ class Table(NamedTuple):
     score: str | None = None
     daily: bool = True  # whether a day without rows is a sign of something wrong
     schema: str | None = None
+    caution: str = ""  # what whoever gets the rows has to know of them
     rules: tuple[Rule, ...] = ()  # over several columns of a row
     references: tuple[tuple[str, str], ...] = ()  # columns that hold keys of another table, and its name
     counted: tuple[str, ...] = ()  # columns of which quality.json counts each value
@@ -168,11 +170,21 @@ class Table(NamedTuple):
         return any(rule.needs_until for column in others for rule in column.rules)
 
 
+def file_of(table: Table) -> str:
+    """The file that declares a table."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("schemas.")]
+    found = [module for module in modules if table in vars(module).values() and module.__name__ != "schemas.tables"]
+    return f"schemas/{found[0].__name__.partition('.')[2]}.py" if found else f"schemas/{table.name}.py"
+
+
 # Names that the pipeline or DuckDB itself gives to columns of files.
 RESERVED = ("event_date", "row_number", "failed_checks", "filename")
 
 # Kinds of columns whose values quality.json can count.
 COUNTABLE = ("text", "enum", "int", "smallint", "bigint", "bool")
+
+# Kinds that are texts in the files, so that a pseudonym can take the place of a value.
+PSEUDONYMOUS = ("text", "uuid")
 
 # What one SELECT of PostgreSQL may list. A text takes two, because it is sorted in another collation than its own.
 MAX_TARGETS = 1664
@@ -207,7 +219,7 @@ def _problems(table: Table) -> Iterator[str]:
         if table.column(name).kind not in COUNTABLE:
             yield f"values of {name}, a {table.column(name).kind}, can't be counted"
     for column in table.columns:
-        if column.pseudonym and column.kind != "text":
+        if column.pseudonym and column.kind not in PSEUDONYMOUS:
             yield f"{column.name}: a pseudonym is a text and the column is not"
         yield from (f"{column.name}: two rules {name}" for name in _twice(rule.name for rule in column.all_rules))
         for rule in column.rules:

@@ -46,8 +46,10 @@ def export(paths: Paths, params: Params) -> None:
         reports,
         [paths.raw, paths.quarantine],
     )
-    key = pseudonyms.fingerprint(pseudonyms.key()) if params.export.pseudonymize else NO_PSEUDONYMS
     tables = chosen(TABLES, params.tables)
+    if params.export.pseudonymize:
+        pseudonyms.check(tables)
+    key = pseudonyms.fingerprint(pseudonyms.key()) if params.export.pseudonymize else NO_PSEUDONYMS
     raw = manifest.read(paths.extract_report, tables)
     check_validated(paths, raw)
     shared = {table.name: made_from.exported(table, key) for table in tables}

@@ -67,7 +67,7 @@ def extract(paths: Paths, params: Params) -> None:
     files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
     made = [{**one, "stage": made_from.code(*made_from.EXTRACT_REPORT)} for one in shared.values()]
     window = watermark.window(pinned.until, params.extract.days)
-    write_report(paths.extract_report, report(files, made, window))
+    write_report(paths.extract_report, {"source": pinned.source, **report(files, made, window)})
     rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
     print(f"extract: kept {total - read}, read {read}, dropped {dropped}")
     print(f"extract: {count(rows, 'row')} in {count(total, 'file')} under {paths.raw}")

@@ -18,7 +18,7 @@ import duckdb
 
 from pipeline.checks import made_from, reconcile
 from pipeline.checks.reconcile import Places
-from pipeline.core.errors import DataError, PipelineError
+from pipeline.core.errors import ContractError, DataError, PipelineError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
@@ -58,6 +58,13 @@ def load(paths: Paths, params: Params) -> None:
     asked = made_from.loaded(params)
     made = read_report(paths.quality_report, "made_from")["made_from"]
     keys = {entry["table"]: entry["pseudonyms"] for entry in made}
+    if clash := {table.name.lower() for table in tables} & views.made_of([table.name for table in tables]):
+        raise ContractError(
+            f"{', '.join(sorted(clash))} is the name of a table and of a view that is made of the others",
+            where="`tables` in params.yaml",
+            expected=f"no table of that name beside {views.OF}",
+            next_step="leave one of them out of `tables`, then dvc repro",
+        )
     raw, exported = (manifest.read(report, tables) for report in (paths.extract_report, paths.quality_report))
     manifest.check(paths.extract_report, paths.raw, raw)
     manifest.check(paths.quality_report, paths.export, exported)

@@ -32,7 +32,11 @@ SHAPES: list[Any] = [
         "users",
         {"time": "createdAt", "user": "id", "key": "id", "order": ("createdAt", "id"), "counted": ("plan",)},
         {"id": ["unique"], "plan": ["isin"]},
-        ["a table of 4 columns", "user: id, one row is one user", "id is no text, so an export with pseudonyms leaves"],
+        [
+            "a table of 4 columns",
+            "user: id, one row is one user",
+            "id is a number, and there are no pseudonyms",
+        ],
         id="users with an identity",
     ),
     pytest.param(

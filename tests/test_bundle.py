@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -153,7 +155,8 @@ def test_the_same_commit_gives_the_same_bytes(two: Clone, tmp_path: Path) -> Non
     other.run("git", "tag", "-a", "study/1", "-m", "it", old)
     other.run("python", "-m", "commands.bundle", "--rev", "study/1")
     (named,) = (other.path / "bundles").iterdir()
-    assert named.name == f"behavioural-events-{UNTIL - timedelta(days=1)}-study-1.zip"
+    label = f"study-1-{other.run('git', 'rev-parse', 'study/1^{commit}').stdout[:10]}"  # study-1 would be another tag
+    assert named.name == f"behavioural-events-{UNTIL - timedelta(days=1)}-{label}.zip"
     assert "version study/1, commit" in content(named)["README.md"].decode()
     assert other.run("git", "status", "--porcelain").stdout == ""
 
@@ -215,18 +218,23 @@ def changed(clone: Clone, report: str, old: str, new: str) -> None:
 def test_what_is_not_handed_over(two: Clone, tmp_path: Path) -> None:
     to = tmp_path / "out" / "it.zip"
     changed(two, "load.json", '"equal": true', '"equal": false')
-    with pytest.raises(ParamsError, match=r"load\.json is not as it is committed"):
+    with pytest.raises(ParamsError, match=r"not as it is committed: data/reports/load\.json"):
         make(two, to)
     two.run("git", "checkout", "data/reports")
     two.change(("licence: null", "licence: CC-BY-4.0"))
-    with pytest.raises(ParamsError, match=r"params\.yaml is not as it is committed"):
+    with pytest.raises(ParamsError, match=r"not as it is committed: params\.yaml"):
         make(two, to)
     two.run("git", "checkout", "params.yaml")
     with pytest.raises(ParamsError, match="nobody is no commit"):
         make(two, to, "nobody")
     for report, old, new, said in (
         ("checks.json", '"verdict": "warned"', '"verdict": "failed"', "is not to be used"),
-        ("checks.json", '"files": "data/export", "sha256": "', '"files": "data/export", "sha256": "0', "judged other"),
+        (
+            "checks.json",
+            '"files": "data/export", "sha256": "',
+            '"files": "data/export", "sha256": "0',
+            "is not the one that dvc.lock names",
+        ),
         ("validation.json", '"made_from"', '"made_of"', "of another form"),
     ):
         changed(two, report, old, new)
@@ -249,10 +257,13 @@ def test_nothing_half_written_stays(two: Clone, tmp_path: Path, monkeypatch: pyt
 
     to = make(two, tmp_path / "out" / "it.zip", "HEAD~1")
     before = to.read_bytes()
+    (to.parent / ".it.zip.mine").mkdir()  # somebody's own, whatever it is called
+    with pytest.raises(ParamsError, match=r"it\.zip is there already"):
+        make(two, to)
     monkeypatch.setattr(archive, "write", broken)
     with pytest.raises(OSError, match="the disk is full"):
-        make(two, to)
-    assert [path.name for path in to.parent.iterdir()] == ["it.zip"]
+        make(two, to.with_name("other.zip"))
+    assert sorted(path.name for path in to.parent.iterdir()) == [".it.zip.mine", "it.zip"]
     assert to.read_bytes() == before
 
 
@@ -260,5 +271,45 @@ def test_files_that_are_other_ones_are_not_bundled(two: Clone, tmp_path: Path) -
     """dvc.lock of one night and reports of another, as after a merge gone wrong."""
     two.run("git", "checkout", "HEAD~1", "--", "dvc.lock")
     two.commit("half a merge")
-    with pytest.raises(DataError, match=r"has other files of behavioral_events than its quality\.json lists"):
+    with pytest.raises(ParamsError, match="was not made from what is committed beside it: extract read another waterm"):
         make(two, tmp_path / "it.zip")
+
+
+def test_a_commit_of_another_wish_is_not_bundled_before_it_ran(two: Clone, tmp_path: Path) -> None:
+    two.change(("days: 5", "days: 4"))
+    two.commit("another wish")
+    with pytest.raises(ParamsError, match="extract ran with another extract"):
+        make(two, tmp_path / "it.zip")
+
+
+def test_a_file_that_is_altered_meanwhile_is_in_no_archive(
+    two: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = archive.write
+
+    def altered(new: Path, folder: str, day: date, files: Any) -> None:
+        name, (path, sha256) = next((n, f) for n, f in files.items() if isinstance(f, tuple))
+        other = tmp_path / "other"
+        other.write_bytes(path.read_bytes()[:-1] + b"?")
+        real(new, folder, day, files | {name: (other, sha256)})
+
+    monkeypatch.setattr(archive, "write", altered)
+    with pytest.raises(DataError, match="was altered while the archive was made"):
+        make(two, tmp_path / "it.zip")
+    assert not (tmp_path / "it.zip").exists()
+
+
+def test_a_file_that_somebody_adds_is_in_no_answer(two: Clone, tmp_path: Path) -> None:
+    folder = unpacked(make(two, tmp_path / "it.zip"), tmp_path / "elsewhere")
+    number = re.search(r"`find . -type f \| wc -l` says (\d+)", (folder / "README.md").read_text())
+    assert number
+    assert int(number[1]) == sum(path.is_file() for path in folder.rglob("*"))
+    ask = (
+        "import duckdb; c = duckdb.connect(); c.execute(open('views.sql').read()); "
+        "print(c.sql('SELECT count(*) FROM behavioral_events').fetchall())"
+    )
+    before = subprocess.run([sys.executable, "-c", ask], cwd=folder, capture_output=True, text=True, check=True).stdout
+    days = folder / "data/behavioral_events"
+    shutil.copytree(next(days.iterdir()), days / "event_date=2031-01-01")
+    after = subprocess.run([sys.executable, "-c", ask], cwd=folder, capture_output=True, text=True, check=True).stdout
+    assert before == after

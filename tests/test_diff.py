@@ -24,6 +24,7 @@ from pipeline.files import manifest
 from pipeline.versions.diff import Diff, Sides
 from schemas.rules import unique
 from schemas.table import Column, Table
+from schemas.tables import TABLES
 from tests.fix_remote import KEYS, S3, copy_of, night, with_remote
 from tests.helpers import UNTIL, Clone, Database, event
 
@@ -44,6 +45,7 @@ SMALL = Table(
 )
 ODD = SMALL.names[4]
 FIRST = datetime(2025, 10, 1)
+NAMES = [table.name for table in TABLES]
 
 Row = dict[str, Any]
 
@@ -176,6 +178,26 @@ def test_a_key_of_several_columns_named_like_anything(duck: duckdb.DuckDBPyConne
     assert [row["to_b"] for row in duck.sql(diff.rows()).to_arrow_table().to_pylist()] == [2]
 
 
+def test_a_key_may_be_null(duck: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    table = Table(
+        name="loose",
+        description="One row is anything.",
+        columns=(Column("a", "text", "Any."), Column("b", "int", "Any.")),
+        order=("a", "b"),
+        key="a",
+        time=None,
+    )
+    sides = []
+    for number, rows in enumerate(([(None, 1), (None, None), ("x", None)], [(None, 1), ("x", None), ("y", 2)])):
+        path = tmp_path / f"{number}.parquet"
+        values = [dict(zip(("a", "b"), row, strict=True)) for row in rows]
+        pq.write_table(pa.Table.from_pylist(values, table.arrow_schema("export")), path)
+        sides.append({WHOLE: path})
+    found = duck.sql(Diff(duck, Sides(table, *sides)).rows()).to_arrow_table().to_pylist()
+    kinds = [(row["diff_type"], row["from_a"], row["from_b"], row["to_a"], row["to_b"]) for row in found]
+    assert sorted(kinds) == [("added", None, None, "y", 2), ("removed", None, None, None, None)]
+
+
 def test_columns_that_came_and_went(tmp_path: Path, duck: duckdb.DuckDBPyConnection) -> None:
     row = {"id": "a", "at": FIRST, "who": "ann", "value": 1.0, ODD: "{}"}
     before = write(tmp_path / "a", [row, row | {"id": "b", "value": None}], ("id", "at", "value"))
@@ -212,7 +234,8 @@ def test_between_commits_and_the_workspace(own: Clone, db: Database, s3: S3, buc
     first = own.run("git", "rev-parse", "HEAD").stdout.strip()
     own.run("dvc", "push")
     said = own.run("python", "-m", "commands.diff", "HEAD").stdout
-    assert said == "diff: behavioral_events, HEAD (" + first[:7] + ") to workspace: the same files, so the same rows\n"
+    same = [f"diff: {name}, HEAD ({first[:7]}) to workspace: the same files, so the same rows" for name in NAMES]
+    assert said.splitlines() == same
     (kept, moved, *_) = (row[0] for row in db.run("SELECT id FROM behavioral_events ORDER BY timestamp DESC LIMIT 2"))
     db.run('UPDATE behavioral_events SET "sessionPerformanceScore" = 7 WHERE id = %s', [kept])
     db.run("UPDATE behavioral_events SET timestamp = timestamp - interval '1 day' WHERE id = %s", [moved])

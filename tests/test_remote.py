@@ -133,11 +133,11 @@ def test_check_sees_what_is_missing_and_what_would_run(pushing: Clone, s3: S3, b
     other.run("git", "commit", "--quiet", "--all", "--message", "Without the reports of the run")
     report.write_text(right)
     said = other.fails("python", "-m", "commands.check")
-    assert "agree, but not with the commit: data/reports/load.json; next: git commit" in said
+    assert "agree, but not with the commit: data/reports/load.json; next: git commit -a" in said
     other.run("git", "reset", "--quiet", "--hard", "HEAD~1")
     other.change(("attempts: 6", "attempts: 6  # enough"))
     said = other.fails("python", "-m", "commands.check")
-    assert "pipeline and dvc.lock agree, but not with the commit: params.yaml; next: git commit" in said
+    assert "pipeline and dvc.lock agree, but not with the commit: params.yaml; next: git commit -a" in said
     other.change(("strategy: view", "strategy: table"))
     done = other.make("check", ok=False)
     assert done.returncode != 0

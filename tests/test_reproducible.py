@@ -145,7 +145,7 @@ def test_an_empty_dvc_lock_as_kill_may_leave_it_is_made_again(clone: Clone) -> N
     assert len(check.stdout.splitlines()) == 1
     assert "it again" in clone.run("python", "-m", "commands.preflight").stdout
     check = clone.run("python", "-m", "commands.check", ok=False)
-    assert (check.returncode, check.stdout) == (1, "check: there is no dvc.lock; next: dvc repro, then git commit\n")
+    assert (check.returncode, check.stdout) == (1, "check: there is no dvc.lock; next: dvc repro, then git commit -a\n")
     clone.run("dvc", "repro")
     assert clone.run("git", "status", "--porcelain").stdout == ""
 

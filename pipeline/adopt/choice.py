@@ -91,7 +91,10 @@ def told(made: Chosen, day: Guess, user: Guess, facts: DayFacts) -> list[str]:
             lines.append(f"{some}, so a day without any is nothing wrong (daily=False)")
     lines.append(guessed("user", user))
     if made.user and not has_pseudonym(made, made.table.column(made.user)):
-        lines.append(f"notice: {printable(made.user)} is no text, so an export with pseudonyms leaves it as it is")
+        lines.append(
+            f"notice: {printable(made.user)} is a number, and there are no pseudonyms for numbers: an export with "
+            "pseudonyms is refused"
+        )
     lines.append(f"key: {printable(made.key.name)}, {printable(made.key.why)}")
     return lines
 

@@ -12,7 +12,7 @@ from pipeline.adopt.kinds import holds
 from pipeline.adopt.prisma import Model
 from pipeline.core.progress import printable
 from schemas.rules import unique
-from schemas.table import RESERVED
+from schemas.table import PSEUDONYMOUS, RESERVED
 
 # The one pseudonym that users have, whatever their columns are called.
 PSEUDONYM = "userId"
@@ -134,7 +134,7 @@ def _rules(chosen: Chosen, column: FoundColumn) -> Iterator[Part]:
 def has_pseudonym(chosen: Chosen, column: FoundColumn) -> bool:
     """Whether it holds ids of users that a pseudonym can take the place of."""
     ids = column.name == chosen.user or is_user_table(chosen.table.refers.get(column.name, ""))
-    return ids and holds(column).kind == "text"
+    return ids and holds(column).kind in PSEUDONYMOUS
 
 
 def words_of(chosen: Chosen, column: FoundColumn) -> str:

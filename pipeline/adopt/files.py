@@ -21,10 +21,11 @@ NAMES = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class Declared(NamedTuple):
-    """Where a table is declared."""
+    """Where a table is declared. `schema` is PostgreSQL's, where the file names one."""
 
     file: Path
     constant: str
+    schema: str | None = None
 
 
 def declared(folder: Path) -> dict[str, Declared]:
@@ -34,9 +35,10 @@ def declared(folder: Path) -> dict[str, Declared]:
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
             match node:
                 case ast.Assign(targets=[ast.Name(constant)], value=ast.Call(func=ast.Name("Table"), keywords=words)):
-                    for word in words:
-                        if word.arg == "name" and isinstance(word.value, ast.Constant):
-                            found[str(word.value.value)] = Declared(file, constant)
+                    said = {word.arg: word.value.value for word in words if isinstance(word.value, ast.Constant)}
+                    if "name" in said:
+                        schema = said.get("schema")
+                        found[str(said["name"])] = Declared(file, constant, None if schema is None else str(schema))
     return found
 
 

@@ -30,6 +30,9 @@ from schemas.tables import TABLES, chosen
 # and its own look at the files.
 NEXT = "dvc repro; where that runs nothing, dvc repro --force"
 
+# After a run whose quality checks failed.
+LOOK = "look at {}, and at the source; where all is well, another limit or level in params.yaml, then dvc repro"
+
 # What stands in a report as a hash, in words.
 HASHED = {"quality_sha256": "quality thresholds", "dataset_sha256": "words on the dataset"}
 
@@ -46,7 +49,7 @@ def check_current(paths: Paths, params: Params) -> None:
             f"what {stage} left is not what is asked for now: {why}",
             where=str(paths.reports),
             expected="the outputs of one finished run of what params.yaml, watermark.yaml and the code say",
-            next_step=NEXT,
+            next_step=LOOK.format(paths.page) if "quality check" in why else NEXT,
         )
 
 

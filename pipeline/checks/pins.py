@@ -55,7 +55,8 @@ def check(raw: Path, moved: Sequence[date]) -> None:
             + ", ".join(map(str, moved[:NAMED]))
             + more,
             where=str(raw),
-            expected="the content that refresh saw; a row was changed in place before extract came",
+            expected="the content that refresh saw; a row was changed in place before extract came, or a column's kind "
+            "in schemas/",
             next_step=f"python -m commands.refresh, then dvc repro; if nothing moved, the same with refresh --full; "
             f"if again nothing (it was changed back), rm -r {quote(str(raw))}, then dvc repro",
         )

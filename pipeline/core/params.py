@@ -221,7 +221,7 @@ def load_yaml(path: Path, text: str | None = None) -> Any:
     except FileNotFoundError:
         problem, step = "is missing", f"git checkout -- {path}"
         if path.name == "watermark.yaml":
-            step = "python -m commands.refresh"
+            step = f"git checkout -- {path}; where there never was one, python -m commands.refresh"
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         problem, step = f"is no YAML: {' '.join(str(error).split())}", f"mend {path}, or git checkout -- {path}"
     raise ParamsError(f"{path.name} {problem}", where=str(path), expected="a YAML file", next_step=step)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pipeline.core.days import WHOLE, parse_day
 from pipeline.core.digest import Pin
@@ -19,6 +19,7 @@ from schemas.table import Table
 HEADER = """\
 # What the source held at the last refresh. Written by `python -m commands.refresh`, committed like a lock file.
 # until: the exclusive end of the window, UTC. tables: for each table and UTC day the rows and a digest of them.
+# source: sample, where it is the one that comes with the pipeline and no app's.
 # moved: days that are other than at the refresh before, whose window ended at `before`; pinned: how many days both pin;
 # accepted: what --accept said yes to.
 """
@@ -44,10 +45,15 @@ class Moved(NamedTuple):
     tables: Mapping[str, Mapping[date, Change]]
 
 
+# Where the rows are from: an app's database, or the sample that comes with the pipeline.
+Source = Literal["database", "sample"]
+
+
 class Watermark(NamedTuple):
     until: date  # the window ends where this day begins, UTC
     tables: Mapping[str, Mapping[date, Pin]]
     moved: Moved | None = None  # None: of the first refresh
+    source: Source = "database"
 
 
 def window(until: date, days: int) -> list[date]:
@@ -118,7 +124,7 @@ def load(path: Path, text: str | None = None) -> Watermark:
     """Read watermark.yaml, whose text may be at hand. Raises ParamsError that names the key which can't be meant."""
     data = load_yaml(path, text)
     keys = {"until", "tables"}
-    if not isinstance(data, dict) or set(data) - {"moved"} != keys or not isinstance(data["tables"], dict):
+    if not isinstance(data, dict) or set(data) - {"moved", "source"} != keys or not isinstance(data["tables"], dict):
         raise _broken(path, "(the file)", type(data).__name__, "the keys until and tables")
     until = parse_until(data["until"], path)
     tables = {}
@@ -126,7 +132,10 @@ def load(path: Path, text: str | None = None) -> Watermark:
         if not isinstance(table, str) or not isinstance(days, dict):
             raise _broken(path, f"tables.{table}", days, "the days of a table")
         tables[table] = dict(_pin(path, f"tables.{table}.{key}", key, entry) for key, entry in days.items())
-    return Watermark(until, tables, _moved(path, data["moved"]) if "moved" in data else None)
+    source = data.get("source", "database")
+    if source not in get_args(Source):
+        raise _broken(path, "source", source, f"one of {', '.join(get_args(Source))}")
+    return Watermark(until, tables, _moved(path, data["moved"]) if "moved" in data else None, source)
 
 
 def _moved(path: Path, data: object) -> Moved:
@@ -176,6 +185,7 @@ def _pin(path: Path, where: str, key: object, entry: object) -> tuple[date, Pin]
 def render(watermark: Watermark) -> str:
     """The file's text: the same bytes for the same pins."""
     lines = [f"{HEADER}until: '{watermark.until}T00:00:00Z'"]
+    lines += [f"source: {watermark.source}"] if watermark.source == "sample" else []
     if watermark.moved is not None:
         lines += _rendered(watermark.moved)
     lines.append("tables:")

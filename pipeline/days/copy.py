@@ -106,6 +106,8 @@ class Files:
             rows = self._of_this_day(batch)
             self.written[-1].write(batch.slice(0, rows))
             batch = batch.slice(rows)
+            if batch.num_rows and len(self.written) == len(self._wanted):
+                raise self._foreign(self._wanted[-1].day)
             if batch.num_rows:
                 self.written[-1].__exit__(None)
                 self._open()
@@ -122,13 +124,17 @@ class Files:
         rows = int(times.searchsorted(end))
         last = len(self.written) == len(self._wanted)
         if times[:rows].min(initial=begin) < begin or times[:rows].max(initial=begin) >= end or (last and not rows):
-            raise DataError(
-                f"a row came that belongs to none of the days that were asked for, near {day}",
-                where="the COPY stream",
-                expected="rows in the order of their days",
-                next_step="dvc repro; if it stays, REINDEX the table: an index may be corrupt",
-            )
+            raise self._foreign(day)
         return rows
+
+    @staticmethod
+    def _foreign(day: date) -> DataError:
+        return DataError(
+            f"a row came that belongs to none of the days that were asked for, near {day}",
+            where="the COPY stream",
+            expected="rows in the order of their days",
+            next_step="dvc repro; if it stays, REINDEX the table: an index may be corrupt",
+        )
 
 
 def _as_integer(instant: datetime, kind: pa.DataType) -> int:

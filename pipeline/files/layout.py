@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
@@ -142,7 +143,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def _beside(path: Path) -> Iterator[Path]:
     """A folder on the same disk as `path`, for the length of the block. What a killed run left there is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    for old in path.parent.glob(f".{path.name}.*"):
+    own = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")  # as tempfile names them
+    for old in [entry for entry in path.parent.iterdir() if own.fullmatch(entry.name)]:
         shutil.rmtree(old, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
         yield Path(name)

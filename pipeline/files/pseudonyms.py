@@ -9,9 +9,11 @@ from __future__ import annotations
 import hmac
 import os
 import string
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.core.errors import ParamsError
+from schemas.table import Table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,17 +26,32 @@ MIN_KEY_BYTES = 32
 _DIGITS = string.digits + string.ascii_lowercase
 
 
-def key() -> bytes:
-    """The key, from the environment and nowhere else. Raises ParamsError when it is missing or too short."""
-    found = os.environ.get(KEY, "").encode()
+def key(why: str = "export.pseudonymize is true", instead: str = "set export.pseudonymize: false") -> bytes:
+    """The key, from the environment and nowhere else. Raises ParamsError when it is missing or too short.
+
+    `why` it is needed, and what to do `instead`, are for the message.
+    """
+    found = os.environb.get(KEY.encode(), b"")
     if len(found) < MIN_KEY_BYTES:
         raise ParamsError(
             f"{KEY} is {f'too short: {len(found)} bytes' if found else 'not set'}",
             where="the environment",
-            expected=f"at least {MIN_KEY_BYTES} bytes, since export.pseudonymize is true",
-            next_step=f"export {KEY}=... (openssl rand -hex 32 makes one), or set export.pseudonymize: false",
+            expected=f"at least {MIN_KEY_BYTES} bytes, since {why}",
+            next_step=f"export {KEY}=... (openssl rand -hex 32 makes one), or {instead}",
         )
     return found
+
+
+def check(tables: Sequence[Table], next_step: str = "leave it out of `tables` in params.yaml, then dvc repro") -> None:
+    """Raise ParamsError where the ids of users in a table would stay as they are."""
+    for table in tables:
+        if table.user is not None and not table.column(table.user).pseudonym:
+            raise ParamsError(
+                f"{table.name}.{table.user} names users and can have no pseudonyms",
+                where=f"the declaration of {table.name} in schemas/",
+                expected='pseudonym="userId" at each column with ids of users; for numbers there are none',
+                next_step=next_step,
+            )
 
 
 def pseudonym(key: bytes, kind: str, value: str) -> str:

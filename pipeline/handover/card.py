@@ -6,6 +6,8 @@ from pipeline.core.dataset import NO_LICENCE
 from pipeline.core.progress import count
 from pipeline.handover.described import Described
 
+FROM_SAMPLE = "The rows are made up: they are the sample that comes with the pipeline, and no app's users."
+
 
 def card(of: Described) -> str:
     """Markdown."""
@@ -23,10 +25,10 @@ def card(of: Described) -> str:
         "`datapackage.json` describes every column and lists every file, `croissant.json` says the same for programs "
         "that train models, and `sha256sum -c SHA256SUMS` proves that no file is missing or altered.",
         "## How it was made",
-        "The rows are those that an app wrote to PostgreSQL. They were read in one transaction, compared with what the "
-        "database counted and hashed day by day, checked against the contract (types, ranges, lists of values, unique "
-        "ids), and written as they were: nothing is rounded, filled in or corrected. "
-        "All times are UTC.",
+        f"{FROM_SAMPLE if of.sample else 'The rows are those that an app wrote to PostgreSQL.'} They were read in one "
+        "transaction, compared with what the database counted and hashed day by day, checked against the contract "
+        "(types, ranges, lists of values, unique ids), and written as they were: nothing is rounded, filled in or "
+        f"corrected{'; ids were then replaced by pseudonyms' if of.pseudonyms else ''}. All times are UTC.",
         "## What it is not",
         "\n".join(f"- {limit}" for limit in limits(of)),
         "## Licence, and whom to ask",
@@ -47,10 +49,11 @@ def facts(of: Described) -> list[str]:
     users = "everybody" if of.users is None else f"only {count(of.users, 'user')}, chosen by id"
     return [
         *found,
+        *(["| source | the sample that comes with the pipeline: made-up rows |"] if of.sample else []),
         f"| window | {of.window}, {count(len(of.days), 'day')} |",
         f"| rows | {of.rows:,} |",
         f"| users | {users} |",
-        f"| ids of users | {'pseudonyms' if of.pseudonyms else 'as the app has them: NOT pseudonymised'} |",
+        f"| ids of users | {of.ids} |",
         f"| licence | {of.dataset.licence or NO_LICENCE} |",
     ]
 
@@ -70,10 +73,13 @@ def limits(of: Described) -> list[str]:
         )
     elif ids:
         found.append(f"Not pseudonymised: {', '.join(ids)} hold the app's own ids.")
+    if own := of.own_ids:
+        found.append(f"Not pseudonymised: {', '.join(own)} hold the app's own ids of users.")
     if free or bodies:
         found.append(
             f"{', '.join([*free, *bodies])} hold what the app or its users wrote, as it is: it may name people."
         )
+    found += [f"{table.name}: {table.caution}" for table, _ in of.tables if table.caution]
     for name, rows in of.set_aside.items():
         if rows:
             found.append(

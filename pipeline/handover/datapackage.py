@@ -114,7 +114,7 @@ def field(of: Described, table: Table, column: Column) -> dict[str, Any]:
             constraints |= dict(zip(("minimum", "maximum"), rule.limits, strict=True))
     return {
         "name": column.name,
-        "type": TYPES[column.kind],
+        "type": "string" if column.kind == "decimal" and column.type.duckdb == "VARCHAR" else TYPES[column.kind],
         "description": meaning(column, of.pseudonyms),
         **({"unit": column.unit} if column.unit else {}),
         **({"constraints": constraints} if constraints else {}),

@@ -12,6 +12,9 @@ from pipeline.core.days import WHOLE
 from pipeline.core.progress import count
 from schemas.table import Column, Table
 
+# What extract.json calls the source where it is the embedded sample.
+SAMPLE = "sample"
+
 
 class Part(NamedTuple):
     """The file of one day, or of a whole table. `path` is relative to the folder that is handed over."""
@@ -42,6 +45,7 @@ class Described(NamedTuple):
     users: int | None  # how many users were asked for; None: all
     set_aside: Mapping[str, int]  # rows of each table that break the contract and are not there
     pseudonyms: bool = False
+    sample: bool = False  # whether the rows are made up
     labels: Mapping[str, Sequence[str]] = MappingProxyType({})  # the values of rules that have a param
     version: Version | None = None
 
@@ -75,6 +79,19 @@ class Described(NamedTuple):
         """One sentence: what it is of."""
         return f"{count(self.rows, 'row')} of {', '.join(table.name for table, _ in self.tables)}, {self.window}."
 
+    @property
+    def own_ids(self) -> list[str]:
+        """Columns that name users and have no pseudonym to take their place: they hold the app's own ids."""
+        found = [(table.name, table.column(table.user)) for table, _ in self.tables if table.user]
+        return [f"{name}.{column.name}" for name, column in found if not column.pseudonym]
+
+    @property
+    def ids(self) -> str:
+        """What stands for users, in words."""
+        if not self.pseudonyms:
+            return "as the app has them: NOT pseudonymised"
+        return f"pseudonyms, but for {', '.join(self.own_ids)}" if self.own_ids else "pseudonyms"
+
     def values(self, column: Column) -> Sequence[str]:
         """What the contract lets the column hold, where it lists it."""
         rule = next((rule for rule in column.rules if rule.values), None)
@@ -98,6 +115,7 @@ def described(
         int(users[0]) if users else None,
         {entry["table"]: int(entry["failed_rows"]) for entry in validated["tables"]},
         pseudonyms,
+        extracted.get("source") == SAMPLE,
         {name: tuple(asked[name]) for name in sorted(params) if name in asked},
     )
 

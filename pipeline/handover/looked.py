@@ -109,6 +109,7 @@ def is_id(table: Table, column: Column) -> bool:
         column.pseudonym is not None
         or column.kind == "uuid"
         or column.name in {table.key, table.user} | pointing
+        or bool(ID_KEY.search(column.name))
         or any(rule.pattern == CUID for rule in column.rules)
     )
 
@@ -118,7 +119,9 @@ def _columns(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> 
     asked = [f"count({column.quoted})" for column in table.columns]
     for column in ranged:
         value = INSTANTS.get(column.kind, "{}").format(column.quoted)
-        asked += [f"min({value})", f"max({value})"]
+        # A decimal of too many digits is a text: by its value, not by its letters.
+        by = f"{value}::DOUBLE" if column.type.duckdb == "VARCHAR" else value
+        asked += [f"arg_min({value}, {by})", f"arg_max({value}, {by})"]
     total, *found = connection.execute(f"SELECT count(*), {', '.join(asked)} FROM {rows}").fetchall()[0]
     ends = iter(found[len(table.columns) :])
     limits = {column.name: (next(ends), next(ends)) for column in ranged}
@@ -209,6 +212,7 @@ def _keys(
             next((told[kind, path, json] for json, *_ in found if (kind, path, json) in told), None),
         )
         for path, found in by_path.items()
-        if table.user is None or max(users for _, _, users, *_ in found) >= SEVERAL
+        # Where no column names a user, rows stand for them: a key that is an id is in few.
+        if max(number if table.user is None else users for _, number, users, *_ in found) >= SEVERAL
     ]
     return Keys(kind, rows, tuple(keys[:KEYS]), len(by_path) - len(keys[:KEYS]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pipeline.core.verdict import SIGNS, WARNED
+from pipeline.files.sql import quoted
+from pipeline.handover.card import FROM_SAMPLE
 from pipeline.handover.described import Described, Version
 from pipeline.views import views
 
@@ -29,8 +31,8 @@ SNAPSHOT = (
 )
 
 
-def readme(of: Described, version: Version, sql: str) -> str:
-    """Markdown. `sql` is the content of views.sql."""
+def readme(of: Described, version: Version, sql: str, files: int) -> str:
+    """Markdown. `sql` is the content of views.sql, `files` how many files there are with this one."""
     names = [table.name for table, _ in of.tables]
     there = [view for view in (views.DAYS, *views.VIEWS) if f'VIEW "{view.name}" AS' in sql]
     tables = [f"| `{table.name}` | {table.description} |" for table, _ in of.tables]
@@ -40,13 +42,16 @@ def readme(of: Described, version: Version, sql: str) -> str:
         f"{of.holds} Licence: {of.dataset.licence_words}.",
         f"{SIGNS[version.verdict]} {version.sentence}."
         + (" `quality/quality.html` says what to look at." if version.verdict == WARNED else ""),
+        *([FROM_SAMPLE] if of.sample else []),
         *replaced(of, version),
+        *(f"{table.name}: {table.caution}" for table, _ in of.tables if table.caution),
         "\n".join(["| here | what |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in FILES.items())]),
         "## Is it whole?",
         "In this folder:",
         VERIFY,
-        f"A file that was altered or is missing is named. The snapshot itself has the SHA-256 that the citation names, "
-        f"`{version.sha256}`, which is printed by",
+        f"A file that was altered or is missing is named. None was added where `find . -type f | wc -l` says {files}. "
+        "(`views.sql` reads its files by their names and no other.)",
+        f"Where all are whole, they are those of the citation if this prints its SHA-256, `{version.sha256}`:",
         f"```sh\n{SNAPSHOT}\n```",
         "## Open it",
         "All of these in this folder, which the paths in `views.sql` are relative to.",
@@ -55,7 +60,7 @@ def readme(of: Described, version: Version, sql: str) -> str:
         "## Tables and views",
         "\n".join(["| name | what |", "|---|---|", *tables]),
         "Views are made by `views.sql`, for DuckDB only. Every column has a comment: "
-        "`SELECT column_name, comment FROM duckdb_columns()`. All times are UTC.",
+        "`SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal`. All times are UTC.",
         "## Cite it",
         version.citation,
         f"Whom to ask: {of.dataset.contact or 'whoever gave it to you'}.",
@@ -84,16 +89,16 @@ def replaced(of: Described, version: Version) -> list[str]:
 def examples(table: str) -> list[str]:
     """How to read a table in each language."""
     return [
-        "DuckDB:",
-        f"```sh\nduckdb -cmd '.read views.sql' -c 'SELECT count(*) FROM {table}'\n```",
+        "DuckDB, 1.2 or later:",
+        f"```sh\nduckdb -cmd '.read views.sql' -c 'SELECT count(*) FROM {quoted(table)}'\n```",
         "DuckDB in Python:",
         "```python\nimport duckdb\n\nconnection = duckdb.connect()\n"
         'connection.execute(open("views.sql", encoding="utf-8").read())\n'
-        f'connection.sql("SELECT count(*) FROM {table}").show()\n```',
-        "pandas, which adds `event_date` from the folders' names; with `dtype_backend` whole numbers that may be NULL "
-        "stay whole:",
+        f"connection.sql('SELECT count(*) FROM {quoted(table)}').show()\n```",
+        "pandas (with pyarrow), which adds `event_date` from the folders' names; with `dtype_backend` whole numbers "
+        "that may be NULL stay whole; a column of JSON becomes text by `.astype(str)`:",
         f'```python\nimport pandas as pd\n\nframe = pd.read_parquet("data/{table}", dtype_backend="pyarrow")\n```',
-        "polars; a column of JSON is an extension type, whose text `.ext.storage()` gives:",
+        "polars, without `event_date`; a column of JSON is an extension type, whose text `.ext.storage()` gives:",
         f'```python\nimport polars as pl\n\nframe = pl.read_parquet("data/{table}/*/*.parquet", '
         "hive_partitioning=False)\n```",
         "R:",

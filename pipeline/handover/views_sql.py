@@ -9,7 +9,6 @@ from pathlib import Path
 import duckdb
 
 from pipeline.core.errors import DataError
-from pipeline.files.layout import pattern
 from pipeline.files.sql import literal, quoted, with_memory
 from pipeline.handover.described import Described
 from pipeline.views import views
@@ -45,17 +44,19 @@ def views_sql(of: Described, folder: Path) -> str:
                     expected=f"the {sum(part.rows for part in parts):,} rows that its manifest lists",
                     next_step="python -m commands.mend, then the same command again",
                 )
-        return HEAD + "".join(kept)
+        zoned = any(column.kind == "timestamptz" for table, _ in of.tables for column in table.columns)
+        return HEAD + ("SET TimeZone = 'UTC';\n" if zoned else "") + "".join(kept)
 
     return with_memory(MEMORY_LIMIT, work)
 
 
 def _statements(of: Described) -> Iterator[str]:
-    folders = {table.name: parts[0].path.partition("/event_date=")[0] for table, parts in of.tables}
-    for table, _ in of.tables:
+    for table, parts in of.tables:
         columns = ", ".join(column.quoted for column in table.columns)
-        files = f"read_parquet({literal(pattern(Path(folders[table.name])))}, hive_partitioning = false)"
+        # By their names, so that a file which somebody adds is in no answer.
+        files = f"read_parquet([{', '.join(literal(part.path) for part in parts)}], hive_partitioning = false)"
         yield f"CREATE VIEW {quoted(table.name)} AS SELECT {columns} FROM {files}"
         yield from views.commented(table)
-    if views.OF in folders:
-        yield from views.create(views.days_of_files(pattern(Path(folders[views.OF]))), folders)
+    names = [table.name for table, _ in of.tables]
+    if views.OF in names and of.days:
+        yield from views.create(views.days_between(of.days[0], of.days[-1]), names)

@@ -11,7 +11,7 @@ from pipeline.core.errors import ContractError, RowsInvalidError
 from pipeline.core.progress import printable
 from pipeline.postgres.statements import fetch, without_instant
 from pipeline.postgres.target import Relation, Target
-from schemas.table import Column
+from schemas.table import Column, file_of
 
 # Rows that a message names before it only counts.
 SHOWN = 10
@@ -61,8 +61,9 @@ def _check_table(connection: Connection, target: Target, relation: Relation) -> 
         raise ContractError(
             "the table is not what the contract describes" + side_by_side(differences),
             where=f'"{schema}"."{table.name}", {target.name}',
-            expected=f"the columns of schemas/{table.name}.py with their types",
-            next_step=f"bring schemas/app/schema.prisma and schemas/{table.name}.py up to date, or undo the migration",
+            expected=f"the columns of {file_of(table)} with their types",
+            next_step=f"bring schemas/app/schema.prisma and {file_of(table)} up to date (one that was adopted: "
+            f"python -m commands.adopt {table.name} --force), or undo the migration",
         )
     if found:
         notices.append(f"columns that only the database knows, not exported: {', '.join(found)}")
@@ -108,7 +109,7 @@ def check_instants(connection: Connection, target: Target, users: Sequence[str])
             some = ", ".join(f"{id_!r} ({stamp})" for id_, stamp in rows[:SHOWN]) + more
             raise RowsInvalidError(
                 f"{relation.table.time} fails finite: {some}",
-                where=target.name,
+                where=f'"{relation.schema}"."{relation.table.name}", {target.name}',
                 expected="a timestamp that is an instant; these rows lie in no window and would be left out for ever",
                 next_step="correct or delete these rows in PostgreSQL, python -m commands.refresh, then dvc repro",
             )

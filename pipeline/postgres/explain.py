@@ -7,7 +7,8 @@ from typing import Literal
 
 from pipeline.core.errors import DataError, PipelineError, SourceError, TransientSourceError
 from pipeline.core.progress import printable
-from pipeline.postgres.target import Target
+from pipeline.postgres.target import Relation, Target
+from schemas.types import INSTANTS
 
 # SQLSTATE: a connection that failed or broke (class 08), a conflict that a new attempt does not have (on a standby
 # also that with recovery), no connection left, and a server that goes down, crashed or comes up.
@@ -48,8 +49,21 @@ POOLED = ("unsupported startup parameter", "invalid snapshot identifier", "could
 When = Literal["alone", "joining", "joined"]
 
 
-def explain(error: BaseException, target: Target, when: When = "alone") -> PipelineError:
-    """What PostgreSQL or libpq said, as a message for the user, without secrets."""
+def _name(relation: Relation) -> str:
+    return printable(f'"{relation.schema}"."{relation.table.name}"')
+
+
+def _looking(relation: Relation) -> str:
+    """The statement that finds rows at infinity or before the year 1."""
+    dates = [c.quoted for c in relation.table.columns if c.kind in INSTANTS]
+    odd = " OR ".join(f"NOT isfinite({name}) OR {name} < '0001-01-01'" for name in dates)
+    return f": SELECT * FROM {_name(relation)} WHERE {printable(odd)}" if dates else ""
+
+
+def explain(
+    error: BaseException, target: Target, when: When = "alone", relation: Relation | None = None
+) -> PipelineError:
+    """What PostgreSQL or libpq said, as a message for the user, without secrets. `relation` was being read."""
     lines = [printable(line.strip()) for line in target.redact(str(error)).splitlines() if line.strip()]
     said = "; ".join(lines[:2]) or type(error).__name__
     code = getattr(error, "pgcode", None)
@@ -106,9 +120,9 @@ def explain(error: BaseException, target: Target, when: When = "alone") -> Pipel
     if str(code)[:2] == "22" or (code == "0A000" and "convert" in said):  # infinity to bigint
         return DataError(
             f"PostgreSQL can't give a value: {said}",
-            where=target.name,
+            where=f"{_name(relation)}, {target.name}" if relation else target.name,
             expected="texts that are what the database's encoding says, dates and timestamps of the years 1 to 9999",
-            next_step="find the rows, as by WHERE NOT isfinite(COLUMN); SHOW server_encoding; correct the rows in "
+            next_step=f"find the rows{_looking(relation) if relation else ''}; SHOW server_encoding; correct them in "
             "PostgreSQL, then the same command again",
         )
     # A refused login has no SQLSTATE, and its words are in the server's language: where they say nothing, once more.

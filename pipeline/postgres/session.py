@@ -101,12 +101,12 @@ def settle(connection: Connection, target: Target, lock_timeout: int | None = No
 
 
 @contextmanager
-def explained(target: Target, when: When = "alone") -> Iterator[None]:
-    """Turn the errors of PostgreSQL into those of this project."""
+def explained(target: Target, when: When = "alone", relation: Relation | None = None) -> Iterator[None]:
+    """Turn the errors of PostgreSQL into those of this project. `relation` is read meanwhile."""
     try:
         yield
     except psycopg2.Error as error:
-        raise explain(error, target, when) from None
+        raise explain(error, target, when, relation) from None
 
 
 @contextmanager
@@ -213,7 +213,7 @@ class SharedSnapshot:
             yield task, future.result()
 
     def _work(self, work: Callable[[Connection, Task], Result], task: Task) -> Result:
-        with explained(self._target, "joined"):
+        with explained(self._target, "joined", getattr(task, "relation", None)):
             if not hasattr(self._own, "connection"):
                 self._own.connection = connect(self._target, self._name)
                 self._connections.append(self._own.connection)

@@ -13,6 +13,7 @@ are computed again.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import date
 from typing import Any, NamedTuple
@@ -23,12 +24,21 @@ from psycopg2.extensions import connection as Connection
 from pipeline.core.digest import Pin
 from pipeline.postgres.statements import fetch, rows_and_older
 from pipeline.postgres.target import Relation, Target
+from schemas.table import Table
 
 # Transaction numbers are compared modulo 2^32, so nothing is said of a snapshot that lies half of that back or near it.
 MAX_TRANSACTIONS = 2**30
 
 # Extensions that keep rows elsewhere than in the table, with transactions of other servers or none.
 ELSEWHERE = ("citus", "timescaledb")
+
+# Other types whose text a row keeps. That of the rest may follow the catalog, as a regclass does, or another type's
+# attributes, though no row was written.
+OWN_TEXT = (
+    *("inet", "cidr", "macaddr", "macaddr8", "citext", "json", "xml", "interval", "bit", "bit varying", "character"),
+    *("tsvector", "tsquery", "money", "point", "line", "lseg", "box", "path", "polygon", "circle", "hstore", "ltree"),
+    *("time with time zone", "int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange", "pg_lsn"),
+)
 
 # pg_stat_bgwriter.stats_reset tells a crash that the postmaster survived, after which unflushed transactions
 # (synchronous_commit off) are gone and their numbers given again: the statistics then begin anew.
@@ -100,6 +110,12 @@ class Saved(NamedTuple):
     pin: Pin
 
 
+def keeps_text(table: Table) -> bool:
+    """Whether the text of each value changes only when its row is written."""
+    natives = [re.sub(r"\(.*?\)|\[\]", "", column.native or "") for column in table.columns if column.kind == "other"]
+    return set(natives) <= set(OWN_TEXT)
+
+
 def snapshot_age(connection: Connection, target: Target, relation: Relation) -> SnapshotAge:
     """The age of the connection's snapshot. UNKNOWN where the role may not read what it takes to tell."""
     values = {"schema": relation.schema, "table": relation.table.name, "elsewhere": list(ELSEWHERE)}
@@ -112,7 +128,7 @@ def snapshot_age(connection: Connection, target: Target, relation: Relation) -> 
             return UNKNOWN
     if not sees_xmin:
         return UNKNOWN._replace(why=NO_XMIN)
-    if not (plain and knows_crashes):
+    if not (plain and knows_crashes and keeps_text(relation.table)):
         return UNKNOWN
     return SnapshotAge(int(xmin), int(xmax), hashlib.sha256(f"{target.name}; {text}".encode()).hexdigest())
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from pipeline.core.dataset import Dataset, of_params, problem
 from pipeline.core.days import WHOLE
@@ -78,7 +81,7 @@ def of(paths: Paths, revision: str) -> Citation:
             f"{revision} has no snapshot that can be cited",
             where=commit,
             expected=f"a commit whose {paths.quality_report} and {paths.checks_report} tell of one",
-            next_step="python -m commands.versions --all; or make repro, then git commit",
+            next_step="python -m commands.versions --all; or make repro, then git commit -a",
         ) from None
 
 
@@ -99,6 +102,36 @@ def _dataset(paths: Paths, commit: str) -> Dataset:
         return Dataset()
 
 
+def _not_run(paths: Paths, commit: str) -> str:
+    """What of params.yaml, watermark.yaml and the reports in a commit is other than dvc.lock beside it says; "" for
+    nothing."""
+    locked = yaml.safe_load(content(commit, str(paths.dvc_lock)))["stages"]
+    params = yaml.safe_load(content(commit, str(paths.params)))
+    pinned = _md5(commit, str(paths.watermark))
+    for stage, known in locked.items():
+        for key, value in known.get("params", {}).get(paths.params.name, {}).items():
+            now = params
+            for part in key.split("."):
+                now = now.get(part) if isinstance(now, dict) else None
+            if now != value:
+                return f"{stage} ran with another {key}"
+        for dep in known.get("deps", ()):
+            if dep["path"] == str(paths.watermark) and dep["md5"] != pinned:
+                return f"{stage} read another {paths.watermark}"
+    for stage in locked.values():
+        for out in stage.get("outs", ()):
+            if out["path"].startswith(f"{paths.reports}/") and out["md5"] != _md5(commit, out["path"]):
+                return f"{out['path']} is not the one that dvc.lock names"
+    return ""
+
+
+def _md5(commit: str, path: str) -> str:
+    try:
+        return hashlib.md5(content(commit, path).encode(), usedforsecurity=False).hexdigest()
+    except GitError:
+        return ""
+
+
 def check_named(paths: Paths, found: Citation, revision: str) -> None:
     """Raise ParamsError for a snapshot that is not to be used, or that is not what lies here though HEAD is meant."""
     if found.verdict == FAILED:
@@ -108,11 +141,18 @@ def check_named(paths: Paths, found: Citation, revision: str) -> None:
             expected="a snapshot that passed its quality checks, or was warned of",
             next_step="python -m commands.versions, and another REV",
         )
+    if why := _not_run(paths, found.commit):
+        raise ParamsError(
+            f"the snapshot of {revision} was not made from what is committed beside it: {why}",
+            where=found.commit,
+            expected="a commit whose params.yaml and watermark.yaml a run has read",
+            next_step="dvc repro, git commit -a; or another REV",
+        )
     own = [str(path) for path in (paths.dvc_lock, paths.watermark, paths.params, paths.reports)]
     if revision == "HEAD" and (others := changed(*own)):
         raise ParamsError(
-            f"{', '.join(others[:3])} is not as it is committed",
+            f"not as it is committed: {', '.join(others[:3])}",
             where=str(paths.root.absolute()),
             expected="a commit that is what lies here",
-            next_step="git commit, or name a REV",
+            next_step="git commit -a, or name a REV",
         )

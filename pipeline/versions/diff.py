@@ -81,6 +81,7 @@ class Diff:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
         self.connection, self.sides = connection, sides
+        connection.execute("SET TimeZone = 'UTC'")  # whatever the machine's is
         self.shape = Shape(*(self._columns(side) for side in (sides.before, sides.after)))
         self.key = sides.table.identity
         if missing := [name for name in self.key for side in self.shape if side and name not in side]:
@@ -108,17 +109,17 @@ class Diff:
         return f"SELECT {nothing} WHERE false"
 
     def _compare(self) -> None:
-        key = quoted(self.key[0])  # which is NULL in no row
-        before, after = (f'"a row {side}"' for side in ("before", "after"))  # no column is called like that
-        same = " AND ".join(f"{before}.{quoted(name)} = {after}.{quoted(name)}" for name in self.key)
+        before, after = ('"a row before"', '"a row after"')
+        same = " AND ".join(f"before.{quoted(n)} IS NOT DISTINCT FROM after.{quoted(n)}" for n in self.key)
         made = False
         for days in groups(self.sides):
             for which in (0, 1):
                 self._unique(self._rows(which, days))
+            # Each row as one value, which is NULL only where there is no row.
             joined = (
-                f"SELECT CASE WHEN {before}.{key} IS NOT NULL THEN {before} END AS before, "
-                f"CASE WHEN {after}.{key} IS NOT NULL THEN {after} END AS after FROM ({self._rows(0, days)}) {before} "
-                f"FULL JOIN ({self._rows(1, days)}) {after} ON {same} WHERE {self._differ(before, after)}"
+                f"SELECT before, after FROM (SELECT {before} AS before FROM ({self._rows(0, days)}) AS {before}) "
+                f"FULL JOIN (SELECT {after} AS after FROM ({self._rows(1, days)}) AS {after}) ON {same} "
+                f"WHERE before IS NULL OR after IS NULL OR {self._differ('before', 'after')}"
             )
             self.connection.execute(
                 f"INSERT INTO differing {joined}" if made else f"CREATE TEMP TABLE differing AS {joined}"
@@ -133,7 +134,9 @@ class Diff:
             "SELECT before, after FROM differing WHERE before IS NOT NULL AND after IS NOT NULL "
             "UNION ALL SELECT gone.before, come.after FROM (SELECT before FROM differing WHERE after IS NULL) gone "
             "FULL JOIN (SELECT after FROM differing WHERE before IS NULL) come ON "
-            + " AND ".join(f"gone.before.{quoted(name)} = come.after.{quoted(name)}" for name in self.key)
+            + " AND ".join(
+                f"gone.before.{quoted(name)} IS NOT DISTINCT FROM come.after.{quoted(name)}" for name in self.key
+            )
         )
         self.connection.execute("DROP TABLE differing")
 
@@ -185,7 +188,7 @@ class Diff:
                 f"{condition} is no condition: {str(error).splitlines()[0]}",
                 where="--where",
                 expected=f"a condition of SQL on the columns of {self.sides.table.name}",
-                next_step=f"python -m commands.query 'DESCRIBE {self.sides.table.name}'",
+                next_step=f"python -m commands.query 'DESCRIBE {quoted(self.sides.table.name)}'",
             ) from None
 
     @property

@@ -102,6 +102,7 @@ def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: dat
         snapshots.bring(repo, snapshot.name, set(files.values()))
     past = Past(chosen, duckdb.connect(), Objects(repo, snapshot.name, files))
     past.connection.register_filesystem(past.files)
+    past.connection.execute("SET TimeZone = 'UTC'")  # whatever the machine's is
     with past.explained():
         for table, days in chosen.items():
             # The first file is opened for its columns: one that is here, if any is.

@@ -22,6 +22,8 @@ from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.lock import outs
 from pipeline.core.paths import Paths
 from pipeline.core.progress import count
+from pipeline.core.reports import read_report
+from pipeline.files import manifest
 from pipeline.files.layout import day_path, days_in, md5
 from pipeline.versions import store
 from pipeline.versions.git import GitError, commit_of, git
@@ -74,6 +76,7 @@ def listed(repo: Repo, paths: Paths, revision: str, folder: Path) -> dict[str, s
 
 
 def _of_workspace(paths: Paths) -> dict[str, dict[date, str]]:
+    """Raises DataError where there is none, or its files are not those that export wrote."""
     tables = sorted(path for path in paths.export.iterdir() if path.is_dir()) if paths.export.is_dir() else []
     files = {
         f"{folder.name}/event_date={day}/part-0.parquet": day_path(folder, day)
@@ -87,6 +90,8 @@ def _of_workspace(paths: Paths) -> dict[str, dict[date, str]]:
             expected="what the export stage makes",
             next_step="make repro, or dvc pull",
         )
+    listed = manifest.parse(read_report(paths.quality_report, "files")["files"])
+    manifest.check(paths.quality_report, paths.export, listed)
     with ThreadPoolExecutor(THREADS) as pool:
         return _by_table(dict(zip(files, pool.map(md5, files.values()), strict=True)))
 

@@ -137,6 +137,11 @@ VIEWS = (
 )
 
 
+def made_of(tables: Collection[str]) -> set[str]:
+    """The names of the views that are made where these tables are read."""
+    return {view.name for view in (DAYS, *VIEWS) if set(view.needs) <= set(tables)}
+
+
 # What takes longest and others are made of: a table where the events are one.
 KEPT = ("sessions",)
 
