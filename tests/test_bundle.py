@@ -235,7 +235,7 @@ def test_what_is_not_handed_over(two: Clone, tmp_path: Path) -> None:
             '"files": "data/export", "sha256": "0',
             "is not the one that dvc.lock names",
         ),
-        ("validation.json", '"made_from"', '"made_of"', "of another form"),
+        ("validation.json", '"made_from"', '"made_of"', "is not the one that dvc.lock names"),
     ):
         changed(two, report, old, new)
         two.commit("a report that somebody edited")
