@@ -110,15 +110,17 @@ class Diff:
 
     def _compare(self) -> None:
         before, after = ('"a row before"', '"a row after"')
-        same = " AND ".join(f"before.{quoted(n)} IS NOT DISTINCT FROM after.{quoted(n)}" for n in self.key)
+        keys = ", ".join(f"{quoted(name)} AS k{n}" for n, name in enumerate(self.key))
+        same = " AND ".join(f"old.k{n} {self._equals(name)} new.k{n}" for n, name in enumerate(self.key))
         made = False
         for days in groups(self.sides):
             for which in (0, 1):
                 self._unique(self._rows(which, days))
             # Each row as one value, which is NULL only where there is no row.
             joined = (
-                f"SELECT before, after FROM (SELECT {before} AS before FROM ({self._rows(0, days)}) AS {before}) "
-                f"FULL JOIN (SELECT {after} AS after FROM ({self._rows(1, days)}) AS {after}) ON {same} "
+                "SELECT before, after FROM "
+                f"(SELECT {keys}, {before} AS before FROM ({self._rows(0, days)}) {before}) old "
+                f"FULL JOIN (SELECT {keys}, {after} AS after FROM ({self._rows(1, days)}) {after}) new ON {same} "
                 f"WHERE before IS NULL OR after IS NULL OR {self._differ('before', 'after')}"
             )
             self.connection.execute(
@@ -139,6 +141,14 @@ class Diff:
             )
         )
         self.connection.execute("DROP TABLE differing")
+
+    def _equals(self, name: str) -> str:
+        """How a column of the key is compared. What takes NULLs into account takes a quarter longer."""
+        for which in (0, 1):
+            rows = self._rows(which, self.sides.days)
+            if self.connection.execute(f"SELECT count(*) > count({quoted(name)}) FROM ({rows})").fetchall()[0][0]:
+                return "IS NOT DISTINCT FROM"
+        return "="
 
     def _unique(self, rows: str) -> None:
         """Raise DataError where a key stands twice: rows could not be paired."""
