@@ -245,7 +245,7 @@ def _runs(index: Index, task: SearchTask) -> Iterator[Hashes]:
             run: Hashes = np.memmap(index.path, np.uint64, "r", begin * 8, (length,))
             first = int(np.searchsorted(run, np.uint64(task.low), "left"))
             last = int(np.searchsorted(run, np.uint64(task.high), "right"))
-            yield run[first:last]
+            yield np.array(run[first:last])  # a copy: what is mapped counts as memory of the process
         begin += length
 
 
