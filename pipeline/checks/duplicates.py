@@ -47,6 +47,9 @@ AT_ONCE = 1 << 20
 # Rows whose hashes one task makes.
 TASK_ROWS = 4 << 20
 
+# By so many first bits of a hash it is told at once of most that no new one is the same. A byte each.
+SIEVE_BITS = 20
+
 MAX_HASH = 2**64 - 1
 
 
@@ -225,10 +228,13 @@ def search(task: SearchTask) -> Candidates:
     """Candidates among the hashes of one part."""
     import numpy as np
 
-    runs = [run for index in task.new for run in _runs(index, task)]
+    # Copies, because what is mapped counts as memory of the process.
+    runs = [np.array(run) for index in task.new for run in _runs(index, task)]
     new = np.sort(np.concatenate([np.empty(0, np.uint64), *runs]))
     hits = [new[1:][new[1:] == new[:-1]]]
-    hits += [_common(new, run) for index in task.others for run in _runs(index, task)]
+    sieve, bits = np.zeros(1 << SIEVE_BITS, bool), np.uint64(64 - SIEVE_BITS)
+    sieve[new >> bits] = True
+    hits += [_common(new, run[sieve[run >> bits]]) for index in task.others for run in _runs(index, task)]
     hashes = np.unique(np.concatenate(hits))
     all_ = (*task.new, *task.others) if len(hashes) else ()
     files = {index.source for index in all_ if any(len(_common(hashes, run)) for run in _runs(index, task))}
@@ -245,7 +251,7 @@ def _runs(index: Index, task: SearchTask) -> Iterator[Hashes]:
             run: Hashes = np.memmap(index.path, np.uint64, "r", begin * 8, (length,))
             first = int(np.searchsorted(run, np.uint64(task.low), "left"))
             last = int(np.searchsorted(run, np.uint64(task.high), "right"))
-            yield np.array(run[first:last])  # a copy: what is mapped counts as memory of the process
+            yield np.asarray(run[first:last])
         begin += length
 
 
