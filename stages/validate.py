@@ -7,15 +7,14 @@ exact. A day whose file was verified on this machine before, by the same checks,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
-from pipeline.checks import findings, made_from, pins
+from pipeline.checks import duplicates, findings, made_from, pins
+from pipeline.checks.duplicates import Window
 from pipeline.checks.findings import Findings
 from pipeline.core import watermark
 from pipeline.core.inputs import Inputs
@@ -27,17 +26,12 @@ from pipeline.core.reports import read_report
 from pipeline.days.check import CheckTask, check_days
 from pipeline.engine.executor import executor
 from pipeline.files import manifest, verified
-from pipeline.files.layout import day_path, replacing_files, sha256, write_report
+from pipeline.files.layout import replacing_files, sha256, write_report
 from pipeline.files.manifest import File
-from pipeline.files.sql import parquet, quoted, with_memory
 from pipeline.files.verified import Verified
 from schemas.rules import Settings
 from schemas.table import Table
 from schemas.tables import TABLES, chosen
-
-# For the search for duplicates, beside the checks. DuckDB spills to disk what does not fit.
-DUPLICATES_MEMORY = "96MB"
-DUPLICATES_THREADS = 2
 
 
 class Checked(NamedTuple):
@@ -46,6 +40,7 @@ class Checked(NamedTuple):
     findings: Findings
     moved: list[date]  # days whose file holds other rows than were pinned
     verified: int  # days that were verified before
+    indexes: Verified  # of the search for duplicates, for the next run
 
 
 def validate(paths: Paths, params: Params) -> None:
@@ -82,6 +77,7 @@ def validate(paths: Paths, params: Params) -> None:
             name: {day: known_by(file) for day, file in files[name].items() if day not in found[name].failed_days}
             for name in found
         }
+        duplicates.save(paths.verified("duplicates"), {name: result.indexes for name, result in checked.items()})
         verified.save(paths.verified("validate"), {name: Verified(keys[name], days) for name, days in clean.items()})
         findings.show(found, paths.failures)
         failed = sum(result.failed_rows for result in found.values())
@@ -116,59 +112,32 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
     known = [day for day, file in files.items() if known_by(file) == saved.get(day)]
     unknown = {day: file for day, file in files.items() if day not in set(known)}
     result = Findings(table.name, table.key, params.validate.failure_cases, params.validate.report_values)
-    with ThreadPoolExecutor(2) as aside:
-        twice = aside.submit(duplicates, table, folder, files, unknown, job.quarantine / "spill")
+    window = Window(table, folder, files, set(unknown), paths.verified("duplicates"), job.quarantine / "spill")
+    with ThreadPoolExecutor(2) as aside, executor(threads=0) as pool:
+        found = aside.submit(duplicates.duplicates, window, pool)
         moved = aside.submit(pins.days_that_moved, table, folder, unknown)
         # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
         from pipeline.checks.batches import within_time_rules
 
+        twice, indexes = found.result()
         # A row that passed before may be the twin of a new one.
-        known = [] if any(twice.result().values()) else within_time_rules(table, known, job.settings)
+        known = [] if any(twice.values()) else within_time_rules(table, known, job.settings)
         to_check = [day for day in files if day not in known]
         task = CheckTask(
             table=table,
             folder=folder,
             days=tuple(to_check),
             settings=job.settings,
-            duplicates=twice.result(),
+            duplicates=twice,
             findings=result,
             batch_size=params.extract.batch_size,
             quarantine=job.quarantine / paths.quarantined(table.name).name,
         )
         total = sum(files[day].rows for day in to_check)
-        with Progress("validate", "rows", total), executor(threads=0) as pool:
+        with Progress("validate", "rows", total):
             result = pool.submit(check_days, task).result()
         result.rows += sum(files[day].rows for day in known)
-        return Checked(result, moved.result(), len(known))
-
-
-def duplicates(
-    table: Table, folder: Path, days: Collection[date], new: Collection[date], spill: Path
-) -> dict[str, list[object]]:
-    """The values that stand on more than one row of `days`, by column of those that should be unique.
-
-    The other days than `new` were found to have no value twice among them. DuckDB groups within a fixed memory and
-    spills the rest into the folder `spill`.
-    """
-    if not new:
-        return {}
-
-    def values(column: str, of: Collection[date]) -> str:
-        files = parquet(day_path(folder, day) for day in sorted(of))
-        return f"(SELECT {column} FROM {files} WHERE {column} IS NOT NULL)"
-
-    def search(connection: duckdb.DuckDBPyConnection) -> dict[str, list[object]]:
-        found: dict[str, list[object]] = {}
-        for name in table.unique:
-            column = quoted(name)
-            among = f"WHERE {column} IN {values(column, new)}" if len(new) < len(days) else ""
-            twice = connection.execute(
-                f"SELECT {column} FROM {values(column, days)} {among} GROUP BY 1 HAVING count(*) > 1"
-            )
-            found[name] = [row[0] for row in twice.fetchall()]
-        return found
-
-    return with_memory(DUPLICATES_MEMORY, search, {"threads": DUPLICATES_THREADS, "temp_directory": str(spill)})
+        return Checked(result, moved.result(), len(known), indexes)
 
 
 if __name__ == "__main__":
