@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ import duckdb
 
 from pipeline.checks import findings, made_from, pins
 from pipeline.checks.findings import Findings
+from pipeline.checks.pins import PinnedTask
 from pipeline.core import watermark
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
@@ -24,8 +26,9 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
 from pipeline.core.reports import read_report
-from pipeline.days.check import CheckTask, check_days
-from pipeline.engine.executor import executor
+from pipeline.days.check import CheckTask, check_days, join
+from pipeline.engine.executor import Workers, workers
+from pipeline.engine.place import CallingThread
 from pipeline.files import manifest, verified
 from pipeline.files.layout import day_path, replacing_files, sha256, write_report
 from pipeline.files.manifest import File
@@ -59,15 +62,15 @@ def validate(paths: Paths, params: Params) -> None:
     )
     tables = chosen(TABLES, params.tables)
     files = manifest.read(paths.extract_report, tables)
-    manifest.check(paths.extract_report, paths.raw, files)
     until = date.fromisoformat(read_report(paths.extract_report, "window")["window"][1])
     settings = Settings(watermark.midnight(until), params.validate.labels)
     asked = made_from.checked(params.validate)
     by = {key: value for key, value in asked.items() if key != "mode"}  # which decides where failing rows go
     keys = {table.name: verified.cache_key(by, until if table.other_time_rules else None) for table in tables}
-    with replacing_files(paths.quarantine) as new:
+    with replacing_files(paths.quarantine) as new, workers(threads=0) as run:
+        manifest.check(paths.extract_report, paths.raw, files, run)
         checked = {
-            table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new))
+            table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new, run))
             for table in tables
         }
         found = {name: result.findings for name, result in checked.items()}
@@ -107,6 +110,7 @@ class Job(NamedTuple):
     settings: Settings
     key: str  # of the cache of what was verified
     quarantine: Path
+    run: Workers
 
 
 def check_table(paths: Paths, params: Params, job: Job) -> Checked:
@@ -118,28 +122,45 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
     result = Findings(table.name, table.key, params.validate.failure_cases, params.validate.report_values)
     with ThreadPoolExecutor(2) as aside:
         twice = aside.submit(duplicates, table, folder, files, unknown, job.quarantine / "spill")
-        moved = aside.submit(pins.days_that_moved, table, folder, unknown)
+        # Workers that are apart have nothing else to do until it is known what stands twice.
+        moved = (CallingThread() if job.run.apart else aside).submit(days_that_moved, job, folder, unknown)
         # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
         from pipeline.checks.batches import within_time_rules
 
         # A row that passed before may be the twin of a new one.
         known = [] if any(twice.result().values()) else within_time_rules(table, known, job.settings)
         to_check = [day for day in files if day not in known]
-        task = CheckTask(
-            table=table,
-            folder=folder,
-            days=tuple(to_check),
-            settings=job.settings,
-            duplicates=twice.result(),
-            findings=result,
-            batch_size=params.extract.batch_size,
-            quarantine=job.quarantine / paths.quarantined(table.name).name,
-        )
-        total = sum(files[day].rows for day in to_check)
-        with Progress("validate", "rows", total), executor(threads=0) as pool:
-            result = pool.submit(check_days, task).result()
+        path = job.quarantine / paths.quarantined(table.name).name
+        parts = job.run.parts(to_check, lambda day: files[day].rows)
+        tasks = [
+            CheckTask(
+                table=table,
+                folder=folder,
+                days=days,
+                settings=job.settings,
+                duplicates=twice.result(),
+                findings=replace(result, failed_days=set(), counts={}, listed=[]),
+                batch_size=params.extract.batch_size,
+                quarantine=path if len(parts) == 1 else job.quarantine / "parts" / f"{n:06}" / path.name,
+            )
+            for n, days in enumerate(parts)
+        ]
+        with Progress("validate", "rows", sum(files[day].rows for day in to_check)):
+            each = job.run.each(check_days, tasks, lambda task: sum(files[day].rows for day in task.days))
+            found = {task.days: findings for task, findings in each}
+        result.take([found[days] for days in parts])
+        if len(parts) > 1:
+            join(table, [task.quarantine for task in tasks], path)
         result.rows += sum(files[day].rows for day in known)
         return Checked(result, moved.result(), len(known))
+
+
+def days_that_moved(job: Job, folder: Path, files: Mapping[date, File]) -> list[date]:
+    """The days of `files` that hold other rows than were pinned."""
+    parts = job.run.parts(list(files.items()), lambda one: one[1].rows)
+    tasks = [PinnedTask(job.table, folder, dict(part)) for part in parts]
+    each = job.run.each(pins.days_that_moved, tasks, lambda task: sum(file.rows for file in task.files.values()))
+    return sorted(day for _, days in each for day in days)
 
 
 def duplicates(

@@ -39,6 +39,7 @@ RUN_BY = {
     "evolving": "test_evolving",
     "erase": "test_erase",  # in a file of its own
     "retention": "test_prune",
+    "scale": "test_scale",
     "internals": "test_internals",
     "parameters": "test_parameters",
     "performance": "test_performance",

@@ -6,6 +6,8 @@ pieces the rows arrive in, and the footer holds no clock, host or pandas metadat
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from shlex import quote
@@ -36,11 +38,13 @@ class DayWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows, self.sha256 = 0, ""
         self._path, self._facts = path, dict(facts or {})
+        # Of two workers at the same file, one of which was taken for lost, each writes one of its own.
+        self._new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._texts = [i for i, field in enumerate(schema) if _has_bytes(_storage_type(field))]
         self._writer = pq.ParquetWriter(
-            path,
+            self._new,
             schema,
             compression="snappy",
             use_dictionary=[name for name in schema.names if name not in distinct],
@@ -94,7 +98,10 @@ class DayWriter:
                 self._writer.add_key_value_metadata(self._facts)
         self._writer.close()
         if kind is None:
-            self.sha256 = sha256(self._path)
+            self.sha256 = sha256(self._new)
+            os.replace(self._new, self._path)
+        else:
+            self._new.unlink(missing_ok=True)
 
 
 def _text_bytes(texts: pa.Array) -> int:
