@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,10 @@ class Cluster:
             process.wait()
         self.workers.clear()
 
+    def remove(self) -> None:
+        self.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+
 
 def _content(file: Path) -> str:
     until = time.monotonic() + 30
@@ -104,4 +109,4 @@ def cluster(project: Path, env: Mapping[str, str], workers: int = 2) -> Iterator
             made.worker()
         yield made
     finally:
-        made.stop()
+        made.remove()

@@ -227,7 +227,7 @@ def main() -> None:
                     found.append(fault())
                     print(f"faults-dask: {found[-1].name}: {found[-1].tries} tries", file=sys.stderr, flush=True)
             finally:
-                broken.cluster.stop()
+                broken.cluster.remove()
     finally:
         shutil.rmtree(home, ignore_errors=True)
     rows = [[f.name, *(str(n) for n in (f.tries, f.complete, f.clear, f.lost, f.doubled))] for f in found]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 from benchmarks.cluster import DASK, Cluster, cluster
 from pipeline.core.paths import STAGES
 from pipeline.engine.seen import Seen, differences
-from tests.helpers import Database, Project, all_outputs, environment, files, made
+from tests.helpers import ROOT, Database, Project, all_outputs, environment, files, made
 
 needs_dask = pytest.mark.skipif(not DASK.is_dir(), reason="no Dask; make .venv/bin/.ready-dask installs it")
 
@@ -97,18 +99,80 @@ def test_a_worker_that_is_another_is_refused(spread: Project, db: Database, tmp_
 
 @needs_dask
 @pytest.mark.long
-@pytest.mark.parametrize("stage", ["extract", "validate", "export", "load"])
-def test_the_scheduler_is_lost(spread: Project, stage: str) -> None:
-    """Before the stage begins; benchmarks.faults_dask kills it in the middle."""
+def test_a_scheduler_that_is_not_there(spread: Project) -> None:
     with cluster(spread.root, environment(), workers=0) as one:
         one.scheduler.kill()
         one.scheduler.wait()
-        for before in STAGES[: STAGES.index(stage)]:
-            getattr(spread, before)()
-        done = run(spread, one, stage)
+        done = run(spread, one, "extract")
         assert done.returncode == 1
         assert "no Dask scheduler answers" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+SOON = """
+import sys
+from pipeline.engine import cluster
+cluster.FIRST_WORKER = 1
+sys.argv = ["extract"]
+from pipeline.core.process import run
+from stages import extract
+run("extract", extract.main)
+"""
+
+
+@needs_dask
+@pytest.mark.long
+def test_a_scheduler_without_workers(spread: Project) -> None:
+    with cluster(spread.root, environment(), workers=0) as one:
+        done = subprocess.run(
+            [sys.executable, "-c", SOON], cwd=spread.root, env=one.env, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "there was no worker for 1 s" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@needs_dask
+@pytest.mark.long
+def test_ctrl_c_ends_what_workers_do(db: Database, large: Project) -> None:
+    with cluster(large.root, environment()) as two:
+        process = subprocess.Popen(
+            two.python("stages.extract"),
+            cwd=large.root,
+            env=two.env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
+        )
+        while not db.copying():
+            assert process.poll() is None
+        begin = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=30)
+        assert time.monotonic() - begin < 10
+        assert process.returncode == 130
+        assert said == "stopped by SIGINT; nothing was published\n"
+        others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
+        while db.run(others, [db.name]) != [(0,)]:
+            pass
+        assert not large.raw.exists()
+        done = run(large, two, "extract")
+        assert done.returncode == 0, done.stderr
+
+
+@needs_dask
+@pytest.mark.long
+def test_faults_leave_nothing() -> None:
+    """The short form of make faults-dask."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.faults_dask", "--times", "1", "--short"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @needs_dask

@@ -63,8 +63,9 @@ def _connect(address: str) -> Client:
             next_step="pip install -r requirements-dask.txt",
         ) from None
     # What it logs of a scheduler that is gone is said in one error.
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in logging.root.manager.loggerDict:
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         return Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError, RuntimeError) as error:  # as wrong certificates, a port that nobody serves
@@ -106,9 +107,13 @@ class Watch:
         self._some = time.monotonic()
 
     def __call__(self) -> None:
-        if self._client.status != "running":
+        try:
+            some = self._client.nthreads() if self._client.status == "running" else None
+        except Exception:  # of several libraries, as the connection happens to end
+            some = None
+        if some is None:
             raise lost(self._name, "the way to the scheduler broke off")
-        if self._client.scheduler_info(n_workers=-1).get("workers"):
+        if some:
             self._some = time.monotonic()
         elif time.monotonic() - self._some > NO_WORKER:
             raise _no_worker(self._name, NO_WORKER)
