@@ -7,12 +7,14 @@ fetched where they are not in DVC's cache. A row is the same one where its key i
 from __future__ import annotations
 
 import argparse
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 import pyarrow.parquet as pq
 
+from pipeline.core.days import WHOLE
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
@@ -114,10 +116,14 @@ def write(connection: duckdb.DuckDBPyConnection, diff: Diff, output: Path, feed:
         ) from None
 
 
+def named(day: date) -> str:
+    return str(WHOLE if day == WHOLE else day)
+
+
 def told(summary: Summary, table: Table) -> list[str]:
     width = max([len("column"), *(len(name) for name, _ in summary.columns)])
     lines = ["", f"  {'day':<10}  {'added':>9}  {'removed':>9}  {'modified':>9}"]
-    lines += [f"  {d.day}  {d.added:>9,}  {d.removed:>9,}  {d.modified:>9,}" for d in summary.days]
+    lines += [f"  {named(d.day):<10}  {d.added:>9,}  {d.removed:>9,}  {d.modified:>9,}" for d in summary.days]
     lines += ["", f"  {'column':<{width}}  {'modified':>9}"] if summary.columns else []
     lines += [f"  {name:<{width}}  {rows:>9,}" for name, rows in summary.columns]
     lines += ["", f"  {count(summary.moved, 'row')} moved to another day"] if summary.moved else []

@@ -23,7 +23,7 @@ from pipeline.versions.git import git
 from pipeline.versions.known import history, lists, outs_in
 from pipeline.versions.place import Place
 from pipeline.versions.search import Holder, Search, in_workspace, is_scratch, search, spellings, workspace
-from schemas.rules import CUID
+from schemas.rules import ID
 
 
 def key_of(md5: str) -> str:
@@ -70,11 +70,11 @@ class Options(NamedTuple):
 
 def erase(paths: Paths, user: str, options: Options) -> None:
     yes, local_only = options.yes, options.local_only
-    if not re.fullmatch(CUID, user):
+    if not re.fullmatch(ID, user):
         raise ParamsError(
             f"{user!r} is no user id",
             where="USER_ID",
-            expected=f"a cuid ({CUID})",
+            expected="a cuid or a uuid; a number stands in too many places to be searched for",
             next_step="python -m commands.erase USER_ID",
         )
     current = paths.dvc_lock.read_text(encoding="utf-8")
@@ -230,7 +230,7 @@ def say(paths: Sequence[str]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m commands.erase", description=__doc__)
-    parser.add_argument("user", metavar="USER_ID", help="the user's cuid")
+    parser.add_argument("user", metavar="USER_ID", help="the user's cuid or uuid")
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is changed")
     parser.add_argument("--dry-run", action="store_true", help="only search, which is the default")
     parser.add_argument("--local-only", action="store_true", help="only the cache of this machine, no remote")

@@ -24,7 +24,7 @@ def preflight(paths: Paths) -> None:
     params = load_params(paths.params)
     check_declared(TABLES)
     tables = chosen(TABLES, params.tables)
-    check_names(tables, params.quality)
+    check_names(TABLES, params.quality)
     pinned = watermark.load(paths.watermark)
     for table in tables:
         watermark.pinned(pinned, table, params.extract.days)

@@ -19,6 +19,8 @@ from pipeline.core.process import project, run
 from pipeline.core.progress import count, printable
 from pipeline.core.reports import read_report
 from pipeline.core.verdict import SIGNS
+from pipeline.files.sql import quoted
+from pipeline.views import views
 from schemas.tables import TABLES, chosen
 
 # Wider lines are hard to read.
@@ -71,7 +73,13 @@ def summary(paths: Paths, params: Params, width: int) -> str:
         textwrap.fill(text, width, initial_indent=f"  {name:<{longest}} ", subsequent_indent=" " * (longest + 3))
         for name, text in lines.items()
     )
-    return f"\nBehavioural events, ready to query\n{body}\n\nNext, for example:\n  {NEXT}\n"
+    names = [entry["table"] for entry in quality["tables"]]
+    title, example = ("Behavioural events", NEXT) if views.OF in names else (", ".join(names), of_any(names[0]))
+    return f"\n{title}, ready to query\n{body}\n\nNext, for example:\n  {example}\n"
+
+
+def of_any(table: str) -> str:
+    return f".venv/bin/python -m commands.query 'SELECT * FROM {quoted(table)} LIMIT 10'"
 
 
 def by_table(quality: Report) -> dict[str, str]:

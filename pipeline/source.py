@@ -17,7 +17,10 @@ SAMPLE = "the embedded sample"
 def told() -> dict[str, str]:
     """Which database is read, without secrets: what two environments are compared by."""
     text = database_url()
-    return {"DATABASE_URL": SAMPLE if text is None else _name(parse_url(text, "")[0])}
+    if text is None:
+        return {"DATABASE_URL": SAMPLE}
+    arguments, schema = parse_url(text, "")
+    return {"DATABASE_URL": f"{_name(arguments)}, schema {schema}"}
 
 
 def _name(arguments: Mapping[str, str]) -> str:
@@ -37,7 +40,9 @@ def connect(settings: Source, tables: Sequence[Table]) -> Iterator[Target]:
             yield Target(dsn(where), _relations("public", tables), SAMPLE, True, (), settings)
     else:
         arguments, schema = parse_url(text, settings.application_name)
-        yield Target(dsn(arguments), _relations(schema, tables), _name(arguments), False, secrets(arguments), settings)
+        yield Target(
+            dsn(arguments), _relations(schema, tables), _name(arguments), False, secrets(arguments), settings, schema
+        )
 
 
 def _relations(schema: str, tables: Sequence[Table]) -> tuple[Relation, ...]:

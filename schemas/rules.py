@@ -24,6 +24,9 @@ FAILURE_CASES = 100
 
 CUID = r"^c[a-z0-9]{24}$"
 
+# What can name a user: a cuid, a cuid2 of the usual length, a uuid as PostgreSQL writes it.
+ID = rf"{CUID}|^[a-z][a-z0-9]{{23}}$|^[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$"
+
 _NO_LABELS: Mapping[str, tuple[str, ...]] = {}
 
 

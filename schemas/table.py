@@ -108,6 +108,12 @@ class Table(NamedTuple):
         return next(column for column in self.columns if column.name == name)
 
     @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns by which a row is the same row in two snapshots: the key, or all of `order` where it is not
+        unique."""
+        return (self.key,) if self.key in self.unique else self.order
+
+    @property
     def unique(self) -> tuple[str, ...]:
         """Columns whose value stands on one row of the window only."""
         return tuple(column.name for column in self.columns if any(rule.needs_window for rule in column.rules))

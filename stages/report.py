@@ -50,7 +50,7 @@ def report(paths: Paths, params: Params) -> None:
         [paths.export],
     )
     tables = chosen(TABLES, params.tables)
-    quality.check_names(tables, params.quality)
+    quality.check_names(TABLES, params.quality)
     asked = made_from.reported(params)
     exported = manifest.read(paths.quality_report, tables)
     with workers() as run:

@@ -10,4 +10,5 @@ pytest_plugins = [
     "tests.fix_remote",
     "tests.fix_night",
     "tests.fix_prune",
+    "tests.fix_adopt",
 ]

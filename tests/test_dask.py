@@ -92,7 +92,7 @@ def test_a_worker_that_is_another_is_refused(spread: Project, db: Database, tmp_
         assert "next:" in done.stderr
         done = run(spread, one, "extract", DATABASE_URL=db.url().replace("postgres@", "locked@"))
         assert done.returncode == 1
-        assert "as postgres, not" in done.stderr
+        assert "as postgres, schema public, not" in done.stderr
         changed = {name: content for name, content in files(spread.root).items() if before.get(name) != content}
         assert list(changed) == ["data/.notes/extract.json"]
 

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands.diff import check_keys
+from pipeline.core.days import WHOLE
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.files import manifest
 from pipeline.versions.diff import Diff, Sides
@@ -146,6 +147,33 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path, duck: duckdb.DuckDBP
     sides = Sides(SMALL, write(tmp_path / "a", [row, row]), write(tmp_path / "b", [row]))
     with pytest.raises(DataError, match="id a stands twice"):
         Diff(duck, sides)
+
+
+def test_a_key_of_several_columns_named_like_anything(duck: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    names = ("a", "b", "before", "after")
+    table = Table(
+        name="members",
+        description="One row is a member of a team.",
+        columns=tuple(Column(name, "int", "Any.", False) for name in names),
+        order=("a", "b"),
+        key="a",
+        time=None,
+    )
+    sides = []
+    for number, rows in enumerate(
+        ([(1, 1, 5, 5), (1, 2, 5, 5), (2, 1, 5, 5)], [(1, 1, 5, 5), (1, 2, 5, 6), (3, 1, 5, 5)])
+    ):
+        path = tmp_path / f"{number}.parquet"
+        values = [dict(zip(names, row, strict=True)) for row in rows]
+        pq.write_table(pa.Table.from_pylist(values, table.arrow_schema("export")), path)
+        sides.append({WHOLE: path})
+    diff = Diff(duck, Sides(table, *sides))
+    found = duck.sql(diff.rows()).to_arrow_table().to_pylist()
+    told = [(row["diff_type"], row["changed_columns"], row["from_a"], row["to_after"]) for row in found]
+    assert told == [("modified", ["after"], 1, 6), ("removed", None, 2, None), ("added", None, None, 5)]
+    assert len(duck.sql(diff.feed()).fetchall()) == 4
+    diff.keep('"after" = 6')
+    assert [row["to_b"] for row in duck.sql(diff.rows()).to_arrow_table().to_pylist()] == [2]
 
 
 def test_columns_that_came_and_went(tmp_path: Path, duck: duckdb.DuckDBPyConnection) -> None:

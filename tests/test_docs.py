@@ -48,6 +48,7 @@ RUN_BY = {
     "querying": "test_querying",
     "versions": "test_versions",
     "your-database": "test_your_database",
+    "your-tables": "test_adopted",
 }
 
 

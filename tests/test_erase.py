@@ -11,7 +11,7 @@ import pytest
 
 from tests.docs import blocks, run_shell
 from tests.fix_remote import S3, bytes_of, copy_of, night, with_remote
-from tests.helpers import UNTIL, USER_A, USER_B, USER_C, Clone, Database, event
+from tests.helpers import UNTIL, USER_A, USER_B, USER_C, Clone, Database, cuid, event
 
 pytestmark = pytest.mark.xdist_group("remote")
 
@@ -24,6 +24,10 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     db.insert(
         event(userId=USER_B, timestamp="2025-10-26 09:00:00"),
         event(userId=USER_C, timestamp="2025-10-25 09:00:00", eventData=f'{{"friend": "{USER_B}"}}'),
+    )
+    db.run(
+        'INSERT INTO context_metadata (id, "userId", timestamp) VALUES (%s, %s, %s)',
+        [cuid(), USER_B, "2025-10-26 08:00:00"],
     )
     text = own.text("params.yaml")
     (own.path / "params.yaml").write_text(text.replace("strategy: view", "strategy: table"))
@@ -38,6 +42,7 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     assert "make refresh repro" in said
 
     db.run('DELETE FROM behavioral_events WHERE "userId" = %s OR "eventData"::text LIKE %s', [USER_B, f"%{USER_B}%"])
+    db.run('DELETE FROM context_metadata WHERE "userId" = %s', [USER_B])
     (own.path / "params.yaml").write_text(text)
     after = night(own, UNTIL, "without the user")
     own.run("dvc", "push")
@@ -62,8 +67,8 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     assert f"version {holding[:10]}" in dry
     assert before[:10] not in dry
     assert after[:10] not in dry
-    # Two days in raw and in export, and the table, which also has a session of the user
-    assert "5 files with 7 rows in 1 version" in dry
+    # Two days of events in raw and in export; one of check-ins, the same file in both; the tables, with a session, too
+    assert "6 files with 9 rows in 1 version" in dry
     assert "dry run, nothing was deleted" in dry
     local = own.run("python", "-m", "commands.erase", USER_B, "--local-only").stdout
     assert f"next: python -m commands.erase {USER_B} --local-only --yes" in local
@@ -78,7 +83,7 @@ def test_a_user_is_forgotten(own: Clone, db: Database, s3: S3, bucket: str) -> N
     done = run_shell(own, here._replace(text=for_good), {"USER_ID": USER_B})
     assert not any(file.exists() for file in holding_files)
     assert f"proof: {USER_B} is in none of" in done
-    assert "5 files with 7 rows" in done
+    assert "6 files with 9 rows" in done
     assert not failures.exists()
     assert not remembered.exists()
     again = own.run("python", "-m", "commands.erase", USER_B, "--yes").stdout

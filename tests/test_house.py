@@ -33,6 +33,7 @@ USES = {
     "views": {"core", "files"},
     "handover": {"core", "files", "views"},
     "tell": {"core"},
+    "adopt": {"core", "files", "postgres"},
     "days": {"core", "files", "postgres", "checks", "source", "engine"},
 }
 

@@ -11,7 +11,7 @@ import yaml
 from pipeline.core import dataset
 from pipeline.core.dataset import Dataset
 from pipeline.core.errors import ParamsError
-from schemas.rules import CUID
+from schemas.rules import ID
 from schemas.tables import TABLES
 
 Mode = Literal["strict", "quarantine"]
@@ -170,11 +170,12 @@ def _users(path: Path, key: str, value: object) -> tuple[str, ...]:
         return ()
     users = value if isinstance(value, list) else [value]
     for user in users:
-        if not isinstance(user, str) or not re.fullmatch(CUID, user):
-            raise _error(path, key, user, f"null, one cuid ({CUID}) or a list of them")
+        number = isinstance(user, int) and not isinstance(user, bool) and 0 <= user < 2**63
+        if not number and not (isinstance(user, str) and re.fullmatch(ID, user)):
+            raise _error(path, key, user, "null, one id of a user (a cuid, a uuid or a number) or a list of them")
     if not users:
-        raise _error(path, key, value, "null for every user, or a list with at least one cuid")
-    return tuple(sorted(set(users)))
+        raise _error(path, key, value, "null for every user, or a list with at least one id")
+    return tuple(sorted({str(user) for user in users}))
 
 
 def _labels(path: Path, key: str, value: object) -> tuple[str, ...]:

@@ -36,9 +36,19 @@ class Paths:
         return self.root / "queries"
 
     @property
+    def schemas(self) -> Path:
+        """What tables are: a module for each."""
+        return self.root / "schemas"
+
+    @property
+    def app(self) -> Path:
+        """The app's own schema, as Prisma has it."""
+        return self.schemas / "app"
+
+    @property
     def migration(self) -> Path:
         """The SQL that Prisma makes of the app's schema."""
-        return self.root / "schemas" / "app" / "migration.sql"
+        return self.app / "migration.sql"
 
     @property
     def data(self) -> Path:

@@ -78,24 +78,30 @@ def connect(target: Target, join: str | None = None) -> Connection:
         watch(connection, max(limit, target.settings.lock_timeout) if limit else 0)
         try:
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
-            with connection.cursor() as cursor:
-                if join:
+            if join:
+                with connection.cursor() as cursor:
                     cursor.execute(f"SET TRANSACTION SNAPSHOT '{join}'")
-                    when = "joined"
-                patience = JOINED_LOCK_TIMEOUT if join else target.settings.lock_timeout
-                limits = {"statement_timeout": f"{target.settings.statement_timeout}s", "lock_timeout": f"{patience}s"}
-                known = [name for name in IDLE_LIMITS if connection.server_version >= 170000 or name not in SINCE_17]
-                # Whatever zone or date style the server, the role or the client has, no value depends on it. By SET,
-                # because a SELECT would take the snapshot.
-                limits["tcp_user_timeout"] = f"{limit}s"  # 0: as long as the system has it
-                settings = SETTINGS | KEEPALIVES | limits | dict.fromkeys(known, "0")
-                cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items()))
+                when = "joined"
+            settle(connection, target, JOINED_LOCK_TIMEOUT if join else None)
         except BaseException:
             connection.close()
             raise
     except psycopg2.Error as error:
         raise explain(error, target, when) from None
     return connection
+
+
+def settle(connection: Connection, target: Target, lock_timeout: int | None = None) -> None:
+    """Give the transaction its settings and limits; `lock_timeout` in seconds, that of the params by default."""
+    patience = target.settings.lock_timeout if lock_timeout is None else lock_timeout
+    limits = {"statement_timeout": f"{target.settings.statement_timeout}s", "lock_timeout": f"{patience}s"}
+    known = [name for name in IDLE_LIMITS if connection.server_version >= 170000 or name not in SINCE_17]
+    # Whatever zone or date style the server, the role or the client has, no value depends on it. By SET, because a
+    # SELECT would take the snapshot.
+    limits["tcp_user_timeout"] = f"{target.settings.stall_timeout}s"  # 0: as long as the system has it
+    settings = SETTINGS | KEEPALIVES | limits | dict.fromkeys(known, "0")
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items()))
 
 
 @contextmanager

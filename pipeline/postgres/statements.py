@@ -76,7 +76,9 @@ def _of_users(relation: Relation, users: Sequence[str]) -> Composable:
     """Only rows of these users; of all if there are none, or if no column of the table names a user."""
     if not users or relation.table.user is None:
         return SQL("true")
-    return SQL("{} IN ({})").format(Identifier(relation.table.user), SQL(", ").join(map(Literal, users)))
+    # Ids that are numbers or uuids as texts, or a text that is none would be an error instead of no row.
+    user = "{} IN ({})" if relation.table.column(relation.table.user).kind == "text" else "{}::text IN ({})"
+    return SQL(user).format(Identifier(relation.table.user), SQL(", ").join(map(Literal, users)))
 
 
 def _select(what: Composable, relation: Relation, *where: Composable) -> Composed:
@@ -86,7 +88,7 @@ def _select(what: Composable, relation: Relation, *where: Composable) -> Compose
 def copy_sql(relation: Relation, days: Sequence[date], users: Sequence[str]) -> Composed:
     """The COPY of the rows of some days, in the contract's column order; days in order, and rows in total order."""
     table = relation.table
-    columns = SQL(", ").join(SQL(column.sent.replace("%", "%%")) for column in table.columns)
+    columns = SQL(", ").join(SQL(column.sent) for column in table.columns)
     # Byte order, not the database's collation, which differs between servers. The other columns only decide between
     # rows that share the key, which a table without its primary key may hold.
     names = [*table.order, *(name for name in table.names if name not in table.order)]
@@ -100,7 +102,7 @@ def copy_sql(relation: Relation, days: Sequence[date], users: Sequence[str]) -> 
 def _sorted(column: Column) -> Composable:
     if column.kind not in SORTED_AS_TEXT:
         return Identifier(column.name)
-    return SQL('{} COLLATE "C"').format(SQL(column.sent.replace("%", "%%")))
+    return SQL('{} COLLATE "C"').format(SQL(column.sent))
 
 
 def copy_rows(

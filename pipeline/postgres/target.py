@@ -37,6 +37,7 @@ class Target(NamedTuple):
     is_sample: bool
     secrets: tuple[str, ...]
     settings: Source
+    schema: str = "public"  # the one that DATABASE_URL names
 
     def __repr__(self) -> str:
         return self.name

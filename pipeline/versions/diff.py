@@ -82,10 +82,10 @@ class Diff:
     def __init__(self, connection: duckdb.DuckDBPyConnection, sides: Sides) -> None:
         self.connection, self.sides = connection, sides
         self.shape = Shape(*(self._columns(side) for side in (sides.before, sides.after)))
-        self.key = sides.table.key
-        if not all(self.key in side for side in self.shape if side):
+        self.key = sides.table.identity
+        if missing := [name for name in self.key for side in self.shape if side and name not in side]:
             raise DataError(
-                f"{sides.table.name} has no column {self.key} in one of the snapshots",
+                f"{sides.table.name} has no column {missing[0]} in one of the snapshots",
                 where="the key of the table in schemas/",
                 expected="a column by which rows are the same row",
                 next_step="two snapshots that have it",
@@ -108,15 +108,17 @@ class Diff:
         return f"SELECT {nothing} WHERE false"
 
     def _compare(self) -> None:
-        key = quoted(self.key)
+        key = quoted(self.key[0])  # which is NULL in no row
+        before, after = (f'"a row {side}"' for side in ("before", "after"))  # no column is called like that
+        same = " AND ".join(f"{before}.{quoted(name)} = {after}.{quoted(name)}" for name in self.key)
         made = False
         for days in groups(self.sides):
             for which in (0, 1):
                 self._unique(self._rows(which, days))
             joined = (
-                f"SELECT CASE WHEN a.{key} IS NOT NULL THEN a END AS before, CASE WHEN b.{key} IS NOT NULL THEN b END "
-                f"AS after FROM ({self._rows(0, days)}) a FULL JOIN ({self._rows(1, days)}) b ON a.{key} = b.{key} "
-                f"WHERE {self._differ('a', 'b')}"
+                f"SELECT CASE WHEN {before}.{key} IS NOT NULL THEN {before} END AS before, "
+                f"CASE WHEN {after}.{key} IS NOT NULL THEN {after} END AS after FROM ({self._rows(0, days)}) {before} "
+                f"FULL JOIN ({self._rows(1, days)}) {after} ON {same} WHERE {self._differ(before, after)}"
             )
             self.connection.execute(
                 f"INSERT INTO differing {joined}" if made else f"CREATE TEMP TABLE differing AS {joined}"
@@ -124,26 +126,36 @@ class Diff:
             made = True
         for side in ("before", "after"):
             other = "after" if side == "before" else "before"
-            self._unique(f"SELECT {side}.{key} AS {key} FROM differing WHERE {other} IS NULL")
+            keys = ", ".join(f"{side}.{quoted(name)} AS {quoted(name)}" for name in self.key)
+            self._unique(f"SELECT {keys} FROM differing WHERE {other} IS NULL")
         self.connection.execute(
             "CREATE TEMP TABLE pairs AS "
             "SELECT before, after FROM differing WHERE before IS NOT NULL AND after IS NOT NULL "
             "UNION ALL SELECT gone.before, come.after FROM (SELECT before FROM differing WHERE after IS NULL) gone "
-            f"FULL JOIN (SELECT after FROM differing WHERE before IS NULL) come ON gone.before.{key} = come.after.{key}"
+            "FULL JOIN (SELECT after FROM differing WHERE before IS NULL) come ON "
+            + " AND ".join(f"gone.before.{quoted(name)} = come.after.{quoted(name)}" for name in self.key)
         )
         self.connection.execute("DROP TABLE differing")
 
     def _unique(self, rows: str) -> None:
         """Raise DataError where a key stands twice: rows could not be paired."""
-        key = quoted(self.key)
+        key, name = ", ".join(map(quoted, self.key)), ", ".join(self.key)
         twice = self.connection.execute(f"SELECT {key} FROM ({rows}) GROUP BY {key} HAVING count(*) > 1 LIMIT 1")
         if found := twice.fetchone():
             raise DataError(
-                f"{self.sides.table.name}: {self.key} {found[0]} stands twice in one of the snapshots",
+                f"{self.sides.table.name}: {name} {', '.join(map(str, found))} stands twice in one of the snapshots",
                 where=self.sides.table.name,
-                expected=f"each {self.key} once, so that rows can be compared",
+                expected=f"each {name} once, so that rows can be compared",
                 next_step="two snapshots whose keys are unique",
             )
+
+    def _each(self, *sides: str) -> list[str]:
+        """The columns of the key; of `sides` those of the first that has the row."""
+        names = list(map(quoted, self.key))
+        return [f"coalesce({', '.join(f'{side}.{name}' for side in sides)})" if sides else name for name in names]
+
+    def _texts(self, *sides: str) -> str:
+        return ", ".join(f"{one}::VARCHAR" for one in self._each(*sides))
 
     def _differ(self, a: str, b: str) -> str:
         return " OR ".join(self._other(name, f"{a}.{quoted(name)}", f"{b}.{quoted(name)}") for name in self.shape.names)
@@ -159,12 +171,11 @@ class Diff:
 
     def keep(self, condition: str) -> None:
         """Only rows for which an SQL condition holds, before or after. Raises ParamsError where it is none."""
-        key = quoted(self.key)
         chosen = " UNION ".join(
-            f"SELECT {key} FROM (SELECT {side}.* FROM pairs WHERE {side} IS NOT NULL) WHERE ({condition}\n)"
+            f"SELECT [{self._texts()}] FROM (SELECT {side}.* FROM pairs WHERE {side} IS NOT NULL) WHERE ({condition}\n)"
             for side in ("before", "after")
         )
-        statement = f"DELETE FROM pairs WHERE coalesce(after.{key}, before.{key}) NOT IN ({chosen})"
+        statement = f"DELETE FROM pairs WHERE [{self._texts('after', 'before')}] NOT IN ({chosen})"
         try:
             if len(self.connection.extract_statements(statement)) != 1:
                 raise duckdb.Error("more than one statement")
@@ -218,8 +229,7 @@ class Diff:
             for name in self.shape.names
             for side, prefix in (("before", "from"), ("after", "to"))
         )
-        order = f"coalesce({self._day('after')}, {self._day('before')}), coalesce(after.{quoted(self.key)}, "
-        order += f"before.{quoted(self.key)})"
+        order = f"coalesce({self._day('after')}, {self._day('before')}), {', '.join(self._each('after', 'before'))}"
         return (
             f"SELECT {self._kind} AS diff_type, {self._changed} AS changed_columns, {both} FROM pairs ORDER BY {order}"
         )
@@ -235,7 +245,7 @@ class Diff:
             for side, kind in kinds.items()
         )
         day = _day_of(self.sides.table)
-        return f"SELECT * FROM ({each}) ORDER BY {day}, {quoted(self.key)}, change_type DESC"
+        return f"SELECT * FROM ({each}) ORDER BY {day}, {', '.join(self._each())}, change_type DESC"
 
 
 def _day_of(table: Table, of: str = "") -> str:
