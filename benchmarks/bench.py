@@ -25,12 +25,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import yaml
 
 from benchmarks import standby
 from benchmarks.report import (
     COLD,
+    COLD_REPORT,
     EMPTY,
     EXECUTIONS,
     FLOOR,
@@ -56,6 +58,7 @@ from benchmarks.report import (
 from pipeline.core.errors import PipelineError
 from pipeline.sample import server as pgserver
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from schemas.tables import TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 UNTIL, DAY_BEFORE, LAST_DAY = "2025-10-28", "2025-10-27", "2025-10-27"
@@ -182,6 +185,7 @@ def working_copy(to: Path, days: int) -> None:
     if found != 1:
         raise SystemExit(f"bench: params.yaml has {found} lines such as '  days: 90', expected 1")
     params.write_text(text, encoding="utf-8")
+    (to / "watermark.yaml").unlink(missing_ok=True)  # which pins another source
     commit(to)
 
 
@@ -304,7 +308,8 @@ def round_of(folder: Path, psql: list[str], days: int, plain: bool) -> list[Step
         Step(EMPTY, repro, empty, expect=NOTHING_TO_DO),
     ]
     steps = [
-        Step(COLD, repro, copy, partial(forget, copy), "Running stage 'report'"),
+        Step(COLD, [*repro, "load"], copy, partial(forget, copy), "Running stage 'load'"),
+        Step(COLD_REPORT, repro, copy, expect="Running stage 'report'"),
         *nothing_to_do * NO_OPS,
         Step(IMPORTING, repro, folder / "importing", partial(change, folder / "importing"), "Running stage 's3'"),
         Step(FLOOR, [*psql, "-c", floor_sql(days)], copy),
@@ -333,8 +338,9 @@ def night(copy: Path, psql: list[str], env: Mapping[str, str], days: int) -> tup
     before = {file for file in remote.rglob("*") if file.is_file()}
     ask(psql, env, "SELECT pg_stat_statements_reset()")
     refreshed, _ = measure([*refresh, UNTIL], copy, env)
-    made, _ = measure([*dvc, "repro"], copy, env, expect="read 1, dropped 1")
+    made, _ = measure([*dvc, "repro", "load"], copy, env, expect=f"read {len(TABLES)}, dropped {len(TABLES)}")
     sent = ask(psql, env, "SELECT sum(rows) FROM pg_stat_statements WHERE query LIKE 'COPY%'")
+    measure([*dvc, "repro"], copy, env)
     measure([*dvc, "push", "-r", "bench"], copy, env)
     day = [copy / "data" / name / TABLE / f"event_date={LAST_DAY}" / "part-0.parquet" for name in ("raw", "export")]
     changed = ask(psql, env, f"SELECT count(*) FROM {TABLE} WHERE timestamp >= '{LAST_DAY}' AND timestamp < '{UNTIL}'")
@@ -380,7 +386,7 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                 results.runs.setdefault(step.name, []).append(run)
                 took = f"{run.seconds:.2f} s, {run.peak_mb:.0f} MB"
                 print(f"bench: round {number}/{runs}: {step.name}: {took}", file=sys.stderr)
-                if step.name == COLD:
+                if step.name == COLD_REPORT:
                     refreshed, made, results.night = night(folder / "copy", psql, env, days)
                     both = Run(refreshed.seconds + made.seconds, max(refreshed.peak_mb, made.peak_mb))
                     for name, run in ((NIGHT_REFRESH, refreshed), (NIGHT_REPRO, made), (NIGHT, both)):
@@ -415,6 +421,9 @@ def main() -> None:
         help=f"measure the plain way too; by default up to {PLAIN_ROWS:,} rows",
     )
     parser.add_argument("--memory-only", action="store_true", help="only the four stages, once each")
+    parser.add_argument(
+        "--fewer", type=Path, metavar="FILE", help="what --json wrote of a run with fewer rows, to compare with"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the raw figures")
     args = parser.parse_args()
     if args.rows < 1 or args.days < 1 or args.runs < 1 or not 0 <= args.skew <= 1:
@@ -431,6 +440,10 @@ def main() -> None:
         raise SystemExit(f"bench: error: {error}") from None
     except subprocess.CalledProcessError as error:
         raise SystemExit(f"bench: {Path(error.cmd[0]).name} failed with {error.returncode}; see above") from None
+    if args.fewer:
+        other = json.loads(args.fewer.read_text(encoding="utf-8"))
+        seconds = median(run["seconds"] for run in other["runs"][COLD])
+        results.fewer = {"rows": other["settings"]["rows"], "seconds": seconds}
     print(markdown(results))
     if args.json:
         runs_as_json = {name: [vars(run) for run in runs] for name, runs in results.runs.items()}

@@ -4,7 +4,11 @@
 -- Rows arrive in the order of time, as an app writes them. hashint8extended stands in for random().
 INSERT INTO context_metadata (id, "userId", timestamp, "mood", "energyLevel")
 SELECT
-    'c' || substr(md5('m' || i), 1, 24), 'c' || substr(md5('u' || i), 1, 24), timestamp '2025-10-01', 'HIGH', 1 + i % 10
+    'c' || substr(md5('m' || i), 1, 24),
+    'c' || substr(md5('u' || i), 1, 24),
+    timestamp '2025-10-28' - :days * interval '1 day',
+    'HIGH',
+    1 + i % 10
 FROM generate_series(0, 999) AS i;
 
 INSERT INTO behavioral_events

@@ -7,16 +7,15 @@ exact. A day whose file was verified on this machine before, by the same checks,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
-import duckdb
-
-from pipeline.checks import findings, made_from, pins
+from pipeline.checks import duplicates, findings, made_from, pins
+from pipeline.checks.duplicates import Window
 from pipeline.checks.findings import Findings
 from pipeline.checks.pins import PinnedTask
 from pipeline.core import watermark
@@ -30,17 +29,12 @@ from pipeline.days.check import CheckTask, check_days, join
 from pipeline.engine.executor import Workers, workers
 from pipeline.engine.place import CallingThread
 from pipeline.files import manifest, verified
-from pipeline.files.layout import day_path, replacing_files, sha256, write_report
+from pipeline.files.layout import replacing_files, sha256, write_report
 from pipeline.files.manifest import File
-from pipeline.files.sql import parquet, quoted, with_memory
 from pipeline.files.verified import Verified
 from schemas.rules import Settings
 from schemas.table import Table
 from schemas.tables import TABLES, chosen
-
-# For the search for duplicates, beside the checks. DuckDB spills to disk what does not fit.
-DUPLICATES_MEMORY = "96MB"
-DUPLICATES_THREADS = 2
 
 
 class Checked(NamedTuple):
@@ -49,6 +43,7 @@ class Checked(NamedTuple):
     findings: Findings
     moved: list[date]  # days whose file holds other rows than were pinned
     verified: int  # days that were verified before
+    indexes: Verified  # of the search for duplicates, for the next run
 
 
 def validate(paths: Paths, params: Params) -> None:
@@ -85,6 +80,7 @@ def validate(paths: Paths, params: Params) -> None:
             name: {day: known_by(file) for day, file in files[name].items() if day not in found[name].failed_days}
             for name in found
         }
+        duplicates.save(paths.verified("duplicates"), {name: result.indexes for name, result in checked.items()})
         verified.save(paths.verified("validate"), {name: Verified(keys[name], days) for name, days in clean.items()})
         findings.show(found, paths.failures)
         failed = sum(result.failed_rows for result in found.values())
@@ -120,15 +116,18 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
     known = [day for day, file in files.items() if known_by(file) == saved.get(day)]
     unknown = {day: file for day, file in files.items() if day not in set(known)}
     result = Findings(table.name, table.key, params.validate.failure_cases, params.validate.report_values)
-    with ThreadPoolExecutor(2) as aside:
-        twice = aside.submit(duplicates, table, folder, files, unknown, job.quarantine / "spill")
-        # Workers that are apart have nothing else to do until it is known what stands twice.
-        moved = (CallingThread() if job.run.apart else aside).submit(days_that_moved, job, folder, unknown)
+    window = Window(table, folder, files, set(unknown), paths.verified("duplicates"), job.quarantine / "spill")
+    with ThreadPoolExecutor(2) as threads:
+        # Workers that are apart do one after the other, as each takes all of them.
+        aside = CallingThread() if job.run.apart else threads
+        searched = aside.submit(duplicates.duplicates, window, job.run)
+        moved = aside.submit(days_that_moved, job, folder, unknown)
         # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
         from pipeline.checks.batches import within_time_rules
 
+        twice, indexes = searched.result()
         # A row that passed before may be the twin of a new one.
-        known = [] if any(twice.result().values()) else within_time_rules(table, known, job.settings)
+        known = [] if any(twice.values()) else within_time_rules(table, known, job.settings)
         to_check = [day for day in files if day not in known]
         path = job.quarantine / paths.quarantined(table.name).name
         parts = job.run.parts(to_check, lambda day: files[day].rows)
@@ -138,7 +137,7 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
                 folder=folder,
                 days=days,
                 settings=job.settings,
-                duplicates=twice.result(),
+                duplicates=twice,
                 findings=replace(result, failed_days=set(), counts={}, listed=[]),
                 batch_size=params.extract.batch_size,
                 quarantine=path if len(parts) == 1 else job.quarantine / "parts" / f"{n:06}" / path.name,
@@ -152,7 +151,7 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
         if len(parts) > 1:
             join(table, [task.quarantine for task in tasks], path)
         result.rows += sum(files[day].rows for day in known)
-        return Checked(result, moved.result(), len(known))
+        return Checked(result, moved.result(), len(known), indexes)
 
 
 def days_that_moved(job: Job, folder: Path, files: Mapping[date, File]) -> list[date]:
@@ -161,35 +160,6 @@ def days_that_moved(job: Job, folder: Path, files: Mapping[date, File]) -> list[
     tasks = [PinnedTask(job.table, folder, dict(part)) for part in parts]
     each = job.run.each(pins.days_that_moved, tasks, lambda task: sum(file.rows for file in task.files.values()))
     return sorted(day for _, days in each for day in days)
-
-
-def duplicates(
-    table: Table, folder: Path, days: Collection[date], new: Collection[date], spill: Path
-) -> dict[str, list[object]]:
-    """The values that stand on more than one row of `days`, by column of those that should be unique.
-
-    The other days than `new` were found to have no value twice among them. DuckDB groups within a fixed memory and
-    spills the rest into the folder `spill`.
-    """
-    if not new:
-        return {}
-
-    def values(column: str, of: Collection[date]) -> str:
-        files = parquet(day_path(folder, day) for day in sorted(of))
-        return f"(SELECT {column} FROM {files} WHERE {column} IS NOT NULL)"
-
-    def search(connection: duckdb.DuckDBPyConnection) -> dict[str, list[object]]:
-        found: dict[str, list[object]] = {}
-        for name in table.unique:
-            column = quoted(name)
-            among = f"WHERE {column} IN {values(column, new)}" if len(new) < len(days) else ""
-            twice = connection.execute(
-                f"SELECT {column} FROM {values(column, days)} {among} GROUP BY 1 HAVING count(*) > 1"
-            )
-            found[name] = [row[0] for row in twice.fetchall()]
-        return found
-
-    return with_memory(DUPLICATES_MEMORY, search, {"threads": DUPLICATES_THREADS, "temp_directory": str(spill)})
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ SITE = str(Path(duckdb.__file__).resolve().parent.parent)
 def test_another_machine_and_user_give_the_same_bytes(scratch: Path) -> None:
     """Zone, locale, hash seed, umask, PostgreSQL's settings, batch size, workers and (as root can have it) user."""
     other, home = new_clone(scratch, "elsewhere"), scratch / "another home"
-    other.change(("batch_size: 10000", "batch_size: 333"), ("workers: 2", "workers: 5"))
+    other.change(("batch_size: 20000", "batch_size: 333"), ("workers: 2", "workers: 5"))
     user, python = (somebody_else() if os.geteuid() == 0 else None) or (None, sys.executable)
     (home / "bin").mkdir(parents=True)
     (home / "bin" / "python").symlink_to(python)
@@ -121,7 +121,7 @@ def test_refresh_on_the_sample_leaves_the_committed_watermark_as_it_is(clone: Cl
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        pytest.param(("batch_size: 10000", "batch_size: 4096"), ["extract", "validate", "export"], id="batch_size"),
+        pytest.param(("batch_size: 20000", "batch_size: 4096"), ["extract", "validate", "export"], id="batch_size"),
         pytest.param(("mode: strict", "mode: quarantine"), ["validate", "export", "report"], id="mode"),
     ],
 )

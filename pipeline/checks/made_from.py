@@ -33,6 +33,7 @@ RAW = (
 CHECKED = (
     "pipeline/checks/batches.py",
     "pipeline/checks/chunks.py",
+    "pipeline/checks/duplicates.py",
     "pipeline/checks/findings.py",
     "pipeline/checks/pins.py",
     "pipeline/core/digest.py",

@@ -68,6 +68,11 @@ class Workers:
         """
         yield from self._each(work, [(item,) for item in items], rows, at_once)
 
+    def map(self, work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+        """What `work` returns for each of `items`, in their order, as that of an executor."""
+        found = {id(item): result for item, result in self.each(work, items, lambda _: 1)}
+        return (found[id(item)] for item in items)
+
     def each_small(
         self, work: Callable[[Item], Result], items: Sequence[Item], rows: Callable[[Item], int]
     ) -> Iterator[tuple[Item, Result]]:

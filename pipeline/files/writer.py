@@ -6,11 +6,15 @@ pieces the rows arrive in, and the footer holds no clock, host or pandas metadat
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from shlex import quote
+from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,14 +47,7 @@ class DayWriter:
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._texts = [i for i, field in enumerate(schema) if _has_bytes(_storage_type(field))]
-        self._writer = pq.ParquetWriter(
-            self._new,
-            schema,
-            compression="snappy",
-            use_dictionary=[name for name in schema.names if name not in distinct],
-            store_schema=True,
-            write_page_checksum=True,
-        )
+        self._writer = _writer(self._new, schema, distinct)
 
     def write(self, batch: pa.RecordBatch) -> None:
         while batch.num_rows:
@@ -102,6 +99,84 @@ class DayWriter:
             os.replace(self._new, self._path)
         else:
             self._new.unlink(missing_ok=True)
+
+
+def _writer(where: Path | BinaryIO, schema: pa.Schema, distinct: Collection[str]) -> pq.ParquetWriter:
+    return pq.ParquetWriter(
+        where,
+        schema,
+        compression="snappy",
+        use_dictionary=[name for name in schema.names if name not in distinct],
+        store_schema=True,
+        write_page_checksum=True,
+    )
+
+
+class Retyped(NamedTuple):
+    """The SHA-256 of a file and of its copy with another schema."""
+
+    source: str
+    copy: str
+
+
+def retyped(
+    source: Path, path: Path, schemas: tuple[pa.Schema, pa.Schema], distinct: Collection[str]
+) -> Retyped | None:
+    """Copy a file of the first schema that a DayWriter wrote to what it writes of the same rows with the second.
+
+    The two differ in their footers only, where the second says of some columns that their texts are JSON: the pages are
+    copied as they are. None, and nothing is written, where the schemas are not so alike, or the file is no such file.
+    """
+    ends = [_footer_ends(schema, tuple(sorted(distinct))) for schema in schemas]
+    if any(_storage_type(one) != _storage_type(other) for one, other in zip(*schemas, strict=True)) or None in ends:
+        return None
+    (old_head, old_tail), (head, tail) = (end for end in ends if end)
+    with source.open("rb") as file:
+        size = max(file.seek(0, os.SEEK_END) - _LENGTH, 0)
+        file.seek(size)
+        last = file.read()
+        begin = file.seek(max(size - int.from_bytes(last[:-4], "little"), 0))
+        footer = file.read(size - begin)
+        if not footer.startswith(old_head) or not footer.endswith(old_tail) or last[-4:] != _MAGIC:
+            return None
+        new = head + footer[len(old_head) : len(footer) - len(old_tail)] + tail
+        new += len(new).to_bytes(4, "little") + _MAGIC
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pages = hashlib.sha256()
+        file.seek(0)
+        attempt = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with attempt.open("wb") as copy:
+            while piece := file.read(min(_PIECE, begin - file.tell())):
+                copy.write(piece)
+                pages.update(piece)
+            copy.write(new)
+        os.replace(attempt, path)
+    whole = pages.copy()
+    pages.update(footer + last)
+    whole.update(new)
+    return Retyped(pages.hexdigest(), whole.hexdigest())
+
+
+# A Parquet file ends with its footer, the length of it and these letters.
+_MAGIC = b"PAR1"
+_LENGTH = 4 + len(_MAGIC)
+_PIECE = 1 << 20
+
+# What a footer says between the schema and the rest: no rows, in no row groups (Thrift's compact protocol).
+_NO_ROWS = b"\x16\x00\x19\x0c"
+
+
+@cache
+def _footer_ends(schema: pa.Schema, distinct: tuple[str, ...]) -> tuple[bytes, bytes] | None:
+    """What stands in a footer before and after what it says of rows."""
+    file = io.BytesIO()
+    _writer(file, schema, distinct).close()
+    content = file.getvalue()
+    footer = content[-_LENGTH - int.from_bytes(content[-_LENGTH:-4], "little") : -_LENGTH]
+    if footer.count(_NO_ROWS) != 1:
+        return None  # a name in the schema may hold these bytes
+    head, _, tail = footer.partition(_NO_ROWS)
+    return head, tail
 
 
 def _text_bytes(texts: pa.Array) -> int:
