@@ -149,10 +149,15 @@ class Broken:
             return int(cursor.fetchall()[0][0])
 
 
+def killed(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
 def worker_killed(broken: Broken, stage: str, times: int) -> Fault:
     fault = Fault(f"a worker is killed in {stage}")
     for number in broken.lab.tries(times):
-        broken.try_(fault, stage, lambda _, n=number: broken.cluster.workers[n % 2].kill())  # type: ignore[misc]
+        broken.try_(fault, stage, lambda _, n=number: killed(broken.cluster.workers[n % 2]))  # type: ignore[misc]
     return fault
 
 
@@ -173,7 +178,7 @@ def driver_killed(broken: Broken, stage: str, times: int) -> Fault:
 def scheduler_killed(broken: Broken, stage: str, times: int) -> Fault:
     fault = Fault(f"the scheduler is lost in {stage}")
     for _ in broken.lab.tries(times):
-        broken.try_(fault, stage, lambda _: broken.cluster.scheduler.kill())
+        broken.try_(fault, stage, lambda _: killed(broken.cluster.scheduler))
     return fault
 
 
