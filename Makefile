@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote tag bundle check docs test test-long lint bench simulate simulate-causalpy faults test-airflow test-mlflow test-causalpy clean
+.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote tag bundle check docs test test-long lint bench simulate simulate-causalpy faults faults-dask test-airflow test-mlflow test-causalpy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,6 +40,10 @@ $(BIN)/.ready-analyses: $(BIN)/.ready requirements-analyses.txt
 
 $(BIN)/.ready-readers: $(BIN)/.ready requirements-readers.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/readers -r requirements-readers.txt
+	@touch $@
+
+$(BIN)/.ready-dask: $(BIN)/.ready requirements-dask.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .venv/dask -r requirements-dask.txt
 	@touch $@
 
 repro: $(BIN)/.ready ## run the pipeline (dvc repro) and say what came out
@@ -92,10 +96,10 @@ check: $(BIN)/.ready ## is the commit whole: dvc.lock and the remote? Needs no d
 docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
 	@$(RUN) python -m tests.docs
 
-test: $(BIN)/.ready-dev $(BIN)/.ready-readers ## run the tests
+test: $(BIN)/.ready-dev $(BIN)/.ready-readers $(BIN)/.ready-dask ## run the tests
 	@$(RUN) python -m pytest -q -rs -n 3 --dist loadgroup tests
 
-test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers ## the longest tests, as broken nights (six minutes)
+test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers $(BIN)/.ready-dask ## the longest tests, as broken nights (six minutes)
 	@$(RUN) python -m pytest -q -rs -n 2 --dist loadgroup -m long tests
 
 lint: $(BIN)/.ready-dev ## check style, types and the packages
@@ -117,6 +121,9 @@ simulate-causalpy: .venv/causalpy/.ready ## and those of CausalPy? (an hour)
 
 faults: $(BIN)/.ready-dev ## break things on purpose, and count (KILLS, TIMES)
 	@$(RUN) python -m benchmarks.faults --kills $(KILLS) --times $(TIMES)
+
+faults-dask: $(BIN)/.ready-dev $(BIN)/.ready-dask ## and a Dask cluster (TIMES)
+	@$(RUN) python -m benchmarks.faults_dask --times $(TIMES)
 
 test-airflow: ## deploy/airflow in a real Airflow (five minutes)
 	$(PYTHON) -m venv .venv/airflow

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from pipeline.checks import made_from
-from pipeline.checks.figures import figures
+from pipeline.checks.figures import Counts, FigureTask, count_files, figures
 from pipeline.checks.made_from import NO_PSEUDONYMS
 from pipeline.core.errors import DataError
 from pipeline.core.inputs import Inputs
@@ -23,7 +24,7 @@ from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
 from pipeline.core.reports import read_report
 from pipeline.days.export import ExportTask, export_day
-from pipeline.engine.executor import executor
+from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import day_path, quarantined_rows, replacing_days, sha256, write_report
 from pipeline.files.manifest import File, Files
@@ -31,9 +32,6 @@ from pipeline.handover import metadata
 from pipeline.handover.described import Part, described
 from schemas.table import Table
 from schemas.tables import TABLES, chosen
-
-# Files written side by side; each holds a row group in memory. It changes no byte.
-THREADS = 2
 
 
 def export(paths: Paths, params: Params) -> None:
@@ -58,8 +56,14 @@ def export(paths: Paths, params: Params) -> None:
         name: {day: manifest.made_from(shared[name], file.sha256, bad[name].get(day, ())) for day, file in days.items()}
         for name, days in raw.items()
     }
-    kept = {name: manifest.kept(paths.quality_report, paths.export / name, days) for name, days in wanted.items()}
-    with replacing_days(paths.export, kept) as staging:
+
+    def whole(run: Workers) -> dict[str, dict[date, File]]:
+        return {n: manifest.kept(paths.quality_report, paths.export / n, days, run) for n, days in wanted.items()}
+
+    with (
+        workers(look=partial(pseudonyms.told, params.export.pseudonymize)) as run,
+        replacing_days(paths.export, kept := whole(run)) as staging,
+    ):
         tasks = [
             ExportTask(
                 table=table,
@@ -76,15 +80,10 @@ def export(paths: Paths, params: Params) -> None:
             for day, file in raw[table.name].items()
             if day not in kept[table.name]
         ]
-        new = write(tasks)
+        new = write(run, tasks)
         files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in raw.items()}
         places = {name: {day: paths.export if day in kept[name] else staging for day in raw[name]} for name in raw}
-        found = figures(
-            [
-                (table, [day_path(root / table.name, day) for day, root in places[table.name].items()])
-                for table in tables
-            ]
-        )
+        found = figures([(table, counts(run, table, files[table.name], places[table.name])) for table in tables])
         each = [(table, parts(table, files[table.name], places[table.name])) for table in tables]
         beside = describe(paths, params, each)
         for name, content in beside.items():
@@ -101,11 +100,24 @@ def export(paths: Paths, params: Params) -> None:
     print(f"export: {rows} in {count(total, 'file')} under {paths.export}, {size:.1f} MB")
 
 
-def write(tasks: list[ExportTask]) -> dict[tuple[str, date], File]:
+def write(run: Workers, tasks: list[ExportTask]) -> dict[tuple[str, date], File]:
     """Write the files of all tasks; returns what the report says of each."""
-    with Progress("export", "rows", sum(task.file.rows for task in tasks)), executor(THREADS) as pool:
-        written = pool.map(export_day, tasks)
-        return {(task.table.name, task.day): file for task, file in zip(tasks, written, strict=True)}
+    with Progress("export", "rows", sum(task.file.rows for task in tasks)):
+        written = run.each_small(export_day, tasks, lambda task: task.file.rows)
+        return {(task.table.name, task.day): file for task, file in written}
+
+
+def counts(run: Workers, table: Table, files: Mapping[date, File], roots: Mapping[date, Path]) -> list[Counts]:
+    """What the files of a table hold, for some of them at a time."""
+    tasks = [
+        FigureTask(
+            table,
+            tuple(day_path(roots[day] / table.name, day) for day in days),
+            sum(files[day].rows for day in days),
+        )
+        for days in run.parts(list(roots), lambda day: files[day].rows)
+    ]
+    return [found for _, found in run.each(count_files, tasks, lambda task: task.rows)]
 
 
 def parts(table: Table, files: Mapping[date, File], roots: Mapping[date, Path]) -> list[Part]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg2.extensions import connection as Connection
 
@@ -27,8 +27,9 @@ from pipeline.core.params import Params, load_params
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
-from pipeline.days.copy import CopyTask, Wanted, check_arrived, copy_days
-from pipeline.engine.executor import executor
+from pipeline.days.copy import CopyTask, Wanted, check_arrived
+from pipeline.days.joined import copies
+from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest
 from pipeline.files.layout import PREFIX, day_path, replacing_days, write_report
 from pipeline.files.manifest import File
@@ -53,17 +54,18 @@ def extract(paths: Paths, params: Params) -> None:
     tables = chosen(TABLES, params.tables)
     pins = {table.name: watermark.pinned(pinned, table, params.extract.days) for table in tables}
     shared = {table.name: made_from.raw(table, params.extract) for table in tables}
-    kept, filtered = {}, bool(params.extract.user_id)
-    for name, days in pins.items():
-        wanted = {day: manifest.made_from(shared[name], pin) for day, pin in days.items()}
-        there = manifest.kept(paths.extract_report, paths.raw / name, wanted)
-        # A report that says other rows than were pinned is damaged. With a user filter it says fewer.
-        kept[name] = {day: file for day, file in there.items() if file.digest and (filtered or file.pin == days[day])}
-    to_read = {name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()}
-    read, dropped = sum(map(len, to_read.values())), sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
-    with replacing_days(paths.raw, kept) as staging:
-        new = retrying("extract", params.source, lambda: read_days(params, to_read, shared, staging)) if read else {}
-        inputs.check()
+    asked = Asked(params, pins, shared)
+    with workers(params.extract.workers, source.told) as run:
+        kept = {name: known(paths, asked, name, run) for name in pins}
+        to_read = {
+            name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()
+        }
+        read = sum(map(len, to_read.values()))
+        dropped = sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
+        asked = asked._replace(pins=to_read)
+        with replacing_days(paths.raw, kept) as staging:
+            new = retrying("extract", params.source, lambda: read_days(asked, run, staging)) if read else {}
+            inputs.check()
     files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
     made = [{**one, "stage": made_from.code(*made_from.EXTRACT_REPORT)} for one in shared.values()]
     window = watermark.window(pinned.until, params.extract.days)
@@ -82,23 +84,39 @@ def count_dropped(folder: Path, pins: Mapping[date, Pin]) -> int:
     return sum(entry.name not in names for entry in folder.glob(PREFIX + "*"))
 
 
-def read_days(
-    params: Params, pins: Pins, shared: Mapping[str, Mapping[str, str]], staging: Path
-) -> dict[tuple[str, date], File]:
-    """Write the files of the days in `pins` under `staging`; returns what the report says of each.
+class Asked(NamedTuple):
+    """The days of each table that are wanted, and what the files of all its days are made from."""
+
+    params: Params
+    pins: Pins
+    shared: Mapping[str, Mapping[str, str]]
+
+
+def known(paths: Paths, asked: Asked, name: str, run: Workers) -> dict[date, File]:
+    """The files of a table that are there and hold what its pins say."""
+    pins = asked.pins[name]
+    wanted = {day: manifest.made_from(asked.shared[name], pin) for day, pin in pins.items()}
+    there = manifest.kept(paths.extract_report, paths.raw / name, wanted, run)
+    # A report that says other rows than were pinned is damaged. With a user filter it says fewer.
+    filtered = bool(asked.params.extract.user_id)
+    return {day: file for day, file in there.items() if file.digest and (filtered or file.pin == pins[day])}
+
+
+def read_days(asked: Asked, run: Workers, staging: Path) -> dict[tuple[str, date], File]:
+    """Write the files of the days that are asked for under `staging`; returns what the report says of each.
 
     The rows of each day are counted against its pin. Whether they are those that were pinned, validate finds out from
     the file; with a user filter a file holds fewer, so their digest is computed here. Raises ContractError,
     RowsInvalidError, PinError when the source has moved, DataError when rows are lost on the way, and SourceError.
     """
+    params, pins, shared = asked
     users = params.extract.user_id
     days = sorted({day for some in pins.values() for day in some})
     expected = None if users else sum(pin.rows for some in pins.values() for pin in some.values())
     files = {}
     with (
         source.connect(params.source, chosen(TABLES, params.tables)) as target,
-        executor(params.extract.workers) as pool,
-        shared_snapshot(target, pool) as snapshot,
+        shared_snapshot(target, run.pool) as snapshot,
     ):
         days_of = f"{count(len(days), 'day')} from {target.name}"
         print(f"extract: reading {days_of}, read only, in one transaction", flush=True)
@@ -125,7 +143,7 @@ def read_days(
             )
         ]
         with Progress("extract", "rows", expected):
-            for task, copied in snapshot.map(copy_days, tasks):
+            for task, copied in copies(run, snapshot, target, tasks, params.extract.workers):
                 for wanted in task.wanted:
                     day, pin, held = wanted.day, wanted.pin, copied[wanted.day].source
                     if held.rows != pin.rows:

@@ -25,8 +25,8 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
 from pipeline.core.reports import read_report
-from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days
-from pipeline.engine.executor import executor
+from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days, together
+from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest, verified
 from pipeline.files.layout import pattern, replacing, sha256, write_report
 from pipeline.files.manifest import File
@@ -66,16 +66,16 @@ def load(paths: Paths, params: Params) -> None:
             next_step="leave one of them out of `tables`, then dvc repro",
         )
     raw, exported = (manifest.read(report, tables) for report in (paths.extract_report, paths.quality_report))
-    manifest.check(paths.extract_report, paths.raw, raw)
-    manifest.check(paths.quality_report, paths.export, exported)
-    with replacing(paths.database) as new:
+    with replacing(paths.database) as new, workers(threads=0) as run:
+        manifest.check(paths.extract_report, paths.raw, raw, run)
+        manifest.check(paths.quality_report, paths.export, exported, run)
         build(new, paths, strategy, keys, raw)
         results = {}
         for table in tables:
             # Pseudonyms are not to be compared with the ids they stand for.
             columns = tuple(c.name for c in table.columns if not (params.export.pseudonymize and c.pseudonym))
             job = Job(table, raw[table.name], exported[table.name], columns, asked)
-            results[table.name] = compare_table(paths, new, job)
+            results[table.name] = compare_table(paths, new, job, run)
         pointing = references(paths, tables)
         differences = [difference for result in results.values() for difference in result.differences]
         inputs.check()
@@ -218,7 +218,7 @@ class Result(NamedTuple):
     verified: Verified
 
 
-def compare_table(paths: Paths, database: Path, job: Job) -> Result:
+def compare_table(paths: Paths, database: Path, job: Job, run: Workers) -> Result:
     """Compare the rows of a table in PostgreSQL's count, the files and DuckDB.
 
     For days already compared, trust the manifest's row counts and check only DuckDB's total.
@@ -229,17 +229,25 @@ def compare_table(paths: Paths, database: Path, job: Job) -> Result:
     # A view reads the very files that were compared; a table is made anew, with rows of its own.
     saved = verified.recall(paths.verified("load"), table.name, key) if job.asked["strategy"] == "view" else {}
     known = {day for day, pair in pairs.items() if pair == saved.get(day)}
-    task = CompareTask(
-        table=table,
-        days=tuple(sorted((job.raw.keys() | job.exported.keys()) - known)),
-        raw=paths.raw / table.name,
-        quarantine=quarantine,
-        export=paths.export / table.name,
-        database=database,
-        columns=job.columns,
-    )
-    with executor(threads=0) as pool:
-        found = pool.submit(compare_days, task).result()
+
+    def rows(day: date) -> int:
+        return job.raw[day].rows if day in job.raw else 0
+
+    tasks = [
+        CompareTask(
+            table=table,
+            days=days,
+            raw=paths.raw / table.name,
+            quarantine=quarantine,
+            export=paths.export / table.name,
+            database=database,
+            columns=job.columns,
+            first=not number,
+        )
+        for number, days in enumerate(run.parts(sorted((job.raw.keys() | job.exported.keys()) - known), rows))
+    ]
+    each = run.each(compare_days, tasks, lambda task: sum(map(rows, task.days)))
+    found = together([compared for _, compared in each])
     return Result(len(table.columns), len(job.columns), *judge(job, known, found), len(known), Verified(key, pairs))
 
 

@@ -24,6 +24,7 @@ from pipeline.core.progress import count
 from pipeline.core.reports import read_report
 from pipeline.core.verdict import FAILED, SIGNS
 from pipeline.core.watermark import Moved, Watermark
+from pipeline.engine.executor import workers
 from pipeline.files import manifest
 from pipeline.files.layout import day_path, replacing_files, write_report
 from pipeline.files.manifest import File
@@ -52,7 +53,8 @@ def report(paths: Paths, params: Params) -> None:
     quality.check_names(TABLES, params.quality)
     asked = made_from.reported(params)
     exported = manifest.read(paths.quality_report, tables)
-    manifest.check(paths.quality_report, paths.export, exported)
+    with workers() as run:
+        manifest.check(paths.quality_report, paths.export, exported, run)
     pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
     found = {
         table.name: counted(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from typing import NamedTuple
 from pipeline.checks import duplicates, findings, made_from, pins
 from pipeline.checks.duplicates import Window
 from pipeline.checks.findings import Findings
+from pipeline.checks.pins import PinnedTask
 from pipeline.core import watermark
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
@@ -23,8 +25,9 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
 from pipeline.core.reports import read_report
-from pipeline.days.check import CheckTask, check_days
-from pipeline.engine.executor import executor
+from pipeline.days.check import CheckTask, check_days, join
+from pipeline.engine.executor import Workers, workers
+from pipeline.engine.place import CallingThread
 from pipeline.files import manifest, verified
 from pipeline.files.layout import replacing_files, sha256, write_report
 from pipeline.files.manifest import File
@@ -54,15 +57,15 @@ def validate(paths: Paths, params: Params) -> None:
     )
     tables = chosen(TABLES, params.tables)
     files = manifest.read(paths.extract_report, tables)
-    manifest.check(paths.extract_report, paths.raw, files)
     until = date.fromisoformat(read_report(paths.extract_report, "window")["window"][1])
     settings = Settings(watermark.midnight(until), params.validate.labels)
     asked = made_from.checked(params.validate)
     by = {key: value for key, value in asked.items() if key != "mode"}  # which decides where failing rows go
     keys = {table.name: verified.cache_key(by, until if table.other_time_rules else None) for table in tables}
-    with replacing_files(paths.quarantine) as new:
+    with replacing_files(paths.quarantine) as new, workers(threads=0) as run:
+        manifest.check(paths.extract_report, paths.raw, files, run)
         checked = {
-            table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new))
+            table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new, run))
             for table in tables
         }
         found = {name: result.findings for name, result in checked.items()}
@@ -103,6 +106,7 @@ class Job(NamedTuple):
     settings: Settings
     key: str  # of the cache of what was verified
     quarantine: Path
+    run: Workers
 
 
 def check_table(paths: Paths, params: Params, job: Job) -> Checked:
@@ -113,31 +117,49 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
     unknown = {day: file for day, file in files.items() if day not in set(known)}
     result = Findings(table.name, table.key, params.validate.failure_cases, params.validate.report_values)
     window = Window(table, folder, files, set(unknown), paths.verified("duplicates"), job.quarantine / "spill")
-    with ThreadPoolExecutor(2) as aside, executor(threads=0) as pool:
-        found = aside.submit(duplicates.duplicates, window, pool)
-        moved = aside.submit(pins.days_that_moved, table, folder, unknown)
+    with ThreadPoolExecutor(2) as threads:
+        # Workers that are apart do one after the other, as each takes all of them.
+        aside = CallingThread() if job.run.apart else threads
+        searched = aside.submit(duplicates.duplicates, window, job.run)
+        moved = aside.submit(days_that_moved, job, folder, unknown)
         # Half a second of pandas and Pandera, to be had while DuckDB looks for duplicates.
         from pipeline.checks.batches import within_time_rules
 
-        twice, indexes = found.result()
+        twice, indexes = searched.result()
         # A row that passed before may be the twin of a new one.
         known = [] if any(twice.values()) else within_time_rules(table, known, job.settings)
         to_check = [day for day in files if day not in known]
-        task = CheckTask(
-            table=table,
-            folder=folder,
-            days=tuple(to_check),
-            settings=job.settings,
-            duplicates=twice,
-            findings=result,
-            batch_size=params.extract.batch_size,
-            quarantine=job.quarantine / paths.quarantined(table.name).name,
-        )
-        total = sum(files[day].rows for day in to_check)
-        with Progress("validate", "rows", total):
-            result = pool.submit(check_days, task).result()
+        path = job.quarantine / paths.quarantined(table.name).name
+        parts = job.run.parts(to_check, lambda day: files[day].rows)
+        tasks = [
+            CheckTask(
+                table=table,
+                folder=folder,
+                days=days,
+                settings=job.settings,
+                duplicates=twice,
+                findings=replace(result, failed_days=set(), counts={}, listed=[]),
+                batch_size=params.extract.batch_size,
+                quarantine=path if len(parts) == 1 else job.quarantine / "parts" / f"{n:06}" / path.name,
+            )
+            for n, days in enumerate(parts)
+        ]
+        with Progress("validate", "rows", sum(files[day].rows for day in to_check)):
+            each = job.run.each(check_days, tasks, lambda task: sum(files[day].rows for day in task.days))
+            found = {task.days: findings for task, findings in each}
+        result.take([found[days] for days in parts])
+        if len(parts) > 1:
+            join(table, [task.quarantine for task in tasks], path)
         result.rows += sum(files[day].rows for day in known)
         return Checked(result, moved.result(), len(known), indexes)
+
+
+def days_that_moved(job: Job, folder: Path, files: Mapping[date, File]) -> list[date]:
+    """The days of `files` that hold other rows than were pinned."""
+    parts = job.run.parts(list(files.items()), lambda one: one[1].rows)
+    tasks = [PinnedTask(job.table, folder, dict(part)) for part in parts]
+    each = job.run.each(pins.days_that_moved, tasks, lambda task: sum(file.rows for file in task.files.values()))
+    return sorted(day for _, days in each for day in days)
 
 
 if __name__ == "__main__":

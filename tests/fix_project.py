@@ -42,6 +42,23 @@ def large(db: Database, project: Project) -> Project:
     return project
 
 
+DAYS = 24
+
+
+@pytest.fixture
+def spread(db: Database, project: Project) -> Project:
+    """Pinned days, enough for several packs, some of whose rows break two rules; they go to quarantine."""
+    project.set(extract__days=DAYS, validate__mode="quarantine", validate__failure_cases=3)
+    rows = [event(timestamp=f"{UNTIL - timedelta(days=n % DAYS + 1)} 10:00:00") for n in range(3 * DAYS)]
+    for row in rows[::5]:
+        row |= {"sessionPerformanceScore": 500, "userId": USER_B}
+    for row in rows[::7]:
+        row |= {"timeOfDay": 99}
+    db.insert(*rows)
+    project.refresh()
+    return project
+
+
 _ready: dict[str, Path] = {}
 
 

@@ -255,6 +255,18 @@ def outputs(project: Project) -> dict[str, bytes]:
     return {str(file.relative_to(project.root)): file.read_bytes() for file in found}
 
 
+def all_outputs(project: Project) -> dict[str, bytes]:
+    """All stages run, and every file they made, as `outputs`; the page and the database, a view, as well."""
+    project.run()
+    project.report()
+    return made(project)
+
+
+def made(project: Project) -> dict[str, bytes]:
+    """What `all_outputs` returns, as it is there."""
+    return outputs(project) | files(project.paths.report) | {"duckdb": project.paths.database.read_bytes()}
+
+
 def from_nothing(project: Project) -> Project:
     """The same params and pins in an empty folder, run."""
     folder = project.root / "fresh"

@@ -41,6 +41,10 @@ def test_the_workflows_obey_their_schema(workflow: Path) -> None:
     said(str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.github-workflows", str(workflow))
 
 
+def test_the_compose_file_obeys_its_schema() -> None:
+    said(str(TOOLS / "check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DEPLOY / "dask/compose.yaml"))
+
+
 def test_the_workflows_have_nothing_unsafe() -> None:
     said(str(TOOLS / "zizmor"), "--offline", "--quiet", str(WORKFLOWS[0].parent))
 

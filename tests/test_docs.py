@@ -37,7 +37,7 @@ RUN_BY = {
     "contract": "test_contract",
     "errors": "test_errors",
     "evolving": "test_evolving",
-    "erase": "test_erase",  # in a file of its own
+    **{page: f"test_{page}" for page in ("erase", "scale")},  # in files of their own
     "retention": "test_prune",
     "internals": "test_internals",
     "parameters": "test_parameters",

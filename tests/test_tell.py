@@ -322,7 +322,7 @@ def test_status_of_a_snapshot_that_is_not_to_be_used(published: Project) -> None
 
 
 def test_settings_come_from_the_environment_or_env(settings: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pipeline.tell.env import setting
+    from pipeline.core.env import setting
 
     settings.chdir(tmp_path)
     assert setting("ALERT_URLS") is None

@@ -10,8 +10,9 @@ DuckDB, and only with the bytes that it was written with.
 
 from __future__ import annotations
 
+import os
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import date
 from itertools import pairwise
@@ -29,8 +30,12 @@ from pipeline.files.verified import Verified
 from schemas.table import Table
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from pipeline.engine.executor import Workers
 
     Hashes = NDArray[np.uint64]
 
@@ -110,7 +115,7 @@ class Candidates(NamedTuple):
     files: frozenset[Path]
 
 
-def duplicates(window: Window, pool: Executor) -> tuple[dict[str, list[object]], Verified]:
+def duplicates(window: Window, pool: Executor | Workers) -> tuple[dict[str, list[object]], Verified]:
     """The values that stand on more than one row, by column of those that should be unique; and what `save` takes.
 
     Only values of which a row is in a new file. Work that can be done apart is given to `pool`.
@@ -131,8 +136,9 @@ def duplicates(window: Window, pool: Executor) -> tuple[dict[str, list[object]],
         for days in _groups(window, missing)
     ]
     made = [index for indexes in pool.map(index_files, tasks) for index in indexes]
-    for day, index in zip(missing, made, strict=True):
-        there[day] = index
+    for day, one in zip(missing, made, strict=True):
+        os.replace(one.path, _place(window, day))
+        there[day] = index = one._replace(path=_place(window, day))
         known[day] = [_mark(window, day, index), index.runs]
     return _found(window, there, pool), Verified(window.key, known)
 
@@ -180,10 +186,11 @@ def _groups(window: Window, days: Iterable[date]) -> Iterator[list[date]]:
 
 
 def index_files(task: IndexTask) -> list[Index]:
-    """Make the index of each file."""
+    """Make the index of each file, under a name of its own: a worker that was taken for lost may still write, too."""
 
     def write(connection: duckdb.DuckDBPyConnection) -> list[Index]:
-        indexes = [Index(source, path, ()) for source, path in task.files]
+        own = secrets.token_hex(4)
+        indexes = [Index(source, path.with_name(f".{path.name}.{own}"), ()) for source, path in task.files]
         for index in indexes:
             index.path.write_bytes(b"")
         for name in task.table.unique:
@@ -211,7 +218,7 @@ def _append(connection: duckdb.DuckDBPyConnection, indexes: Sequence[Index], nam
     return runs
 
 
-def _found(window: Window, indexes: Mapping[date, Index], pool: Executor) -> dict[str, list[object]]:
+def _found(window: Window, indexes: Mapping[date, Index], pool: Executor | Workers) -> dict[str, list[object]]:
     new = tuple(index for day, index in indexes.items() if day in window.new)
     others = tuple(index for day, index in indexes.items() if day not in window.new)
     found: dict[str, list[object]] = {}

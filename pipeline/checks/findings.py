@@ -65,6 +65,23 @@ class Findings:
             for id_, value in zip(ids, self._values(some, columns), strict=True):
                 self.listed.append(Finding(self.table, piece.day, id_, column, check, value))
 
+    @property
+    def in_order(self) -> list[Finding]:
+        """What is listed by check, then as the rows stand: the same however the rows were divided."""
+        each: dict[tuple[str, str], list[Finding]] = {check: [] for check in self.counts}
+        for finding in self.listed:
+            each[finding.column, finding.check].append(finding)
+        return [finding for some in each.values() for finding in some[: self.per_check]]
+
+    def take(self, others: Sequence[Findings]) -> None:
+        """Take over what was found in other rows of the table, in their order."""
+        for other in others:
+            self.rows, self.failed_rows = self.rows + other.rows, self.failed_rows + other.failed_rows
+            self.failed_days |= other.failed_days
+            self.listed += other.listed
+            for check, n in other.counts.items():
+                self.counts[check] = self.counts.get(check, 0) + n
+
     def _values(self, rows: pyarrow.RecordBatch, columns: Sequence[str]) -> list[str | None]:
         if not self.with_values:
             return [None] * rows.num_rows
@@ -92,7 +109,7 @@ def report(found: Mapping[str, Findings], asked: Mapping[str, object], checked: 
 
 
 def write(found: Mapping[str, Findings], path: Path) -> None:
-    listed = [finding for findings in found.values() for finding in findings.listed]
+    listed = [finding for findings in found.values() for finding in findings.in_order]
     names = ["table", "event_date", "id", "column", "check", "value"]
     columns = [[str(f[i]) if f[i] is not None else None for f in listed] for i in range(len(names))]
     # Texts in quotes, whatever is in them; NULL is empty without quotes.
@@ -102,7 +119,7 @@ def write(found: Mapping[str, Findings], path: Path) -> None:
 
 
 def show(found: Mapping[str, Findings], failures_file: Path) -> None:
-    listed = [finding for findings in found.values() for finding in findings.listed]
+    listed = [finding for findings in found.values() for finding in findings.in_order]
     if not any(findings.failed_rows for findings in found.values()):
         return
     for finding in listed[:SHOWN]:

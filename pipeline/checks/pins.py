@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from shlex import quote
+from typing import NamedTuple
 
 from pipeline.core import digest
 from pipeline.core.digest import EMPTY, Pin
@@ -39,11 +40,19 @@ def pins_of(table: Table, files: Collection[Path]) -> dict[Path, Pin]:
     return {file: pins.get(file, EMPTY) for file in files}
 
 
-def days_that_moved(table: Table, folder: Path, files: Mapping[date, File]) -> list[date]:
-    """The days whose file in the folder of `table` holds other rows than were pinned."""
-    paths = {day: day_path(folder, day) for day in sorted(files)}
-    found = pins_of(table, list(paths.values()))
-    return [day for day, path in paths.items() if found[path] != files[day].pin]
+class PinnedTask(NamedTuple):
+    """Files in the folder of `table`, by day."""
+
+    table: Table
+    folder: Path
+    files: Mapping[date, File]
+
+
+def days_that_moved(task: PinnedTask) -> list[date]:
+    """The days whose file holds other rows than were pinned."""
+    paths = {day: day_path(task.folder, day) for day in sorted(task.files)}
+    found = pins_of(task.table, list(paths.values()))
+    return [day for day, path in paths.items() if found[path] != task.files[day].pin]
 
 
 def check(raw: Path, moved: Sequence[date]) -> None:

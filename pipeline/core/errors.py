@@ -6,6 +6,9 @@ cells that `validate` reports, no value of an event.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 
 class PipelineError(Exception):
     """Anything that ends a stage with one clear line instead of a traceback."""
@@ -15,6 +18,10 @@ class PipelineError(Exception):
     def __init__(self, what: str, *, where: str, expected: str, next_step: str) -> None:
         super().__init__(what)
         self.what, self.where, self.expected, self.next_step = what, where, expected, next_step
+
+    def __reduce__(self) -> tuple[Callable[[str], PipelineError], tuple[str]]:
+        """As pickle wants it: a worker's error comes here whole."""
+        return partial(type(self), where=self.where, expected=self.expected, next_step=self.next_step), (self.what,)
 
     def __str__(self) -> str:
         return f"{self.what}\n  where:    {self.where}\n  expected: {self.expected}\n  next:     {self.next_step}"

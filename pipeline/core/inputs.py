@@ -7,9 +7,11 @@ sure before it publishes that they are the same.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 from pipeline.core.errors import DataError
@@ -30,6 +32,13 @@ def _code() -> dict[Path, bytes]:
 
 # `stages` imports this module before any other, so that no line of code is older than what is remembered of it.
 _CODE_AT_START = _code()
+
+
+@cache
+def fingerprint() -> str:
+    """Of all code as this process began with it, whichever of it was loaded. Equal on two machines."""
+    files = [(str(file.relative_to(ROOT)), content) for file, content in sorted(_CODE_AT_START.items())]
+    return hashlib.sha256(repr(files).encode()).hexdigest()[:16]
 
 
 class Inputs:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from pipeline.checks.chunks import Piece, ahead, chunks
 from pipeline.checks.findings import Findings
 from pipeline.core import progress
 from pipeline.files.layout import day_path
-from pipeline.files.writer import DayWriter
+from pipeline.files.writer import ROW_GROUP_ROWS, DayWriter, batches, open_file
 from schemas.rules import Settings
 from schemas.table import Table
 
@@ -53,6 +53,15 @@ def check_days(task: CheckTask) -> Findings:
                 writer.write(_quarantined(table, piece, why))
             progress.add(sum(piece.batch.num_rows for piece in pieces))
     return findings
+
+
+def join(table: Table, parts: Sequence[Path], path: Path) -> None:
+    """One quarantine file of several, oldest first: the same bytes as if one task had written it."""
+    schema = quarantine_schema(table)
+    with DayWriter(path, schema, table.distinct) as writer:
+        for part in parts:
+            for batch in batches(open_file(part, schema), ROW_GROUP_ROWS):
+                writer.write(batch)
 
 
 def quarantine_schema(table: Table) -> pyarrow.Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,10 @@ MEMORY_LIMIT = "192MB"
 
 
 class CompareTask(NamedTuple):
-    """Days to compare: the files below the folders of `table`, what is in quarantine, and what `database` answers."""
+    """Days to compare: the files below the folders of `table`, what is in quarantine, and what `database` answers.
+
+    Of several tasks `first` counts what is of all days.
+    """
 
     table: Table
     days: tuple[date, ...]
@@ -27,6 +31,7 @@ class CompareTask(NamedTuple):
     export: Path
     database: Path
     columns: tuple[str, ...]  # whose content can be compared: not those with pseudonyms
+    first: bool = True
 
 
 class Compared(NamedTuple):
@@ -43,6 +48,16 @@ class Compared(NamedTuple):
     total: int
 
 
+def together(some: Sequence[Compared]) -> Compared:
+    """Of the days of all, which are others in each."""
+    raw, quarantine, export, in_duckdb = (
+        {day: n for one in some for day, n in getattr(one, name).items()}
+        for name in ("raw", "quarantine", "export", "duckdb")
+    )
+    other_content = sorted(day for one in some for day in one.other_content)
+    return Compared(raw, quarantine, export, in_duckdb, other_content, sum(one.total for one in some))
+
+
 def compare_days(task: CompareTask) -> Compared:
     """Count the rows in all places; where they are as many, compare a checksum of their content."""
 
@@ -54,11 +69,11 @@ def compare_days(task: CompareTask) -> Compared:
         raw, export = ([day_path(folder, day) for day in task.days] for folder in (task.raw, task.export))
         return Compared(
             raw=_by_file(connection, task, raw),
-            quarantine=_by_day(connection, task, quarantine, "true"),
+            quarantine=_by_day(connection, task, quarantine, "true") if task.first else {},
             export=_by_file(connection, task, export),
             duckdb=_by_day(connection, task, table, _window(task)) if task.days else {},
             other_content=_other_content(connection, task, parquet(raw), quarantine, table) if task.days else [],
-            total=connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0],
+            total=connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] if task.first else 0,
         )
 
     return with_memory(MEMORY_LIMIT, compare, {"temp_directory": str(task.database.parent)})

@@ -44,6 +44,10 @@ class CopyTask(NamedTuple):
     def days(self) -> list[date]:
         return [one.day for one in self.wanted]
 
+    @property
+    def rows(self) -> int:
+        return sum(one.pin.rows for one in self.wanted)
+
 
 class Copied(NamedTuple):
     """The file of a day, and the pin of all users' rows of that day in the same transaction snapshot.

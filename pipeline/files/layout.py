@@ -146,7 +146,8 @@ def _beside(path: Path) -> Iterator[Path]:
     own = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}")  # as tempfile names them
     for old in [entry for entry in path.parent.iterdir() if own.fullmatch(entry.name)]:
         shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as name:
+    # A worker on another machine, which nobody can end, may still write into it.
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True) as name:
         yield Path(name)
 
 

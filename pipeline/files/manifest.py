@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 from shlex import quote
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.core.days import parse_day
 from pipeline.core.digest import Pin
@@ -23,11 +23,17 @@ from pipeline.core.reports import read_report
 from pipeline.files.layout import day_path, days_in, is_folder, sha256
 from schemas.table import Table
 
+if TYPE_CHECKING:
+    from pipeline.engine.executor import Workers
+
 # Under what name the fingerprint of the key of pseudonyms stands in a footer, and in the comment of a table in DuckDB.
 PSEUDONYMS = "pipeline.pseudonyms"
 
 # Files read side by side; hashing leaves Python's lock alone.
 THREADS = 2
+
+# Hashing so many takes as long as the rest of the work does for a row (docs/scale.md).
+BYTES_OF_A_ROW = 1_000
 
 
 class File(NamedTuple):
@@ -108,7 +114,7 @@ def parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]]
     return found
 
 
-def kept(report: Path, folder: Path, wanted: Mapping[date, str]) -> dict[date, File]:
+def kept(report: Path, folder: Path, wanted: Mapping[date, str], run: Workers | None = None) -> dict[date, File]:
     """The files in the folder of a table that need not be made again: whole, and made from what is `wanted`.
 
     Where the report is missing or damaged nothing is known of any file.
@@ -118,30 +124,45 @@ def kept(report: Path, folder: Path, wanted: Mapping[date, str]) -> dict[date, F
     except (DataError, KeyError, TypeError, ValueError):
         return {}
     same = {day: listed[day] for day, made in wanted.items() if day in listed and listed[day].made_from == made}
-    found = checksums(folder, same)
+    found = checksums(folder, same, run)
     return {day: file for day, file in same.items() if found.get(day) == file.sha256}
 
 
-def checksums(folder: Path, days: Iterable[date]) -> dict[date, str]:
-    """The SHA-256 of the files of `days`; those that can't be read are left out."""
+def checksums(folder: Path, days: Iterable[date], run: Workers | None = None) -> dict[date, str]:
+    """The SHA-256 of the files of `days`; those that can't be read are left out.
 
-    def checksum(day: date) -> str | None:
-        path = day_path(folder, day)
-        try:
-            return sha256(path) if is_folder(folder) and is_folder(path.parent) else None
-        except OSError:
-            return None
-
-    wanted = list(days)
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = zip(wanted, pool.map(checksum, wanted), strict=True)
-        return {day: value for day, value in found if value is not None}
+    By `run`, where its workers are other processes.
+    """
+    paths = {day_path(folder, day): day for day in days}
+    if run is not None and run.apart:
+        found = dict(run.each_small(_checksum, list(paths), _worth))
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = dict(zip(paths, pool.map(_checksum, paths), strict=True))
+    return {day: value for path, day in paths.items() if (value := found[path]) is not None}
 
 
-def check(report: Path, root: Path, files: Files) -> None:
+def _checksum(path: Path) -> str | None:
+    try:
+        return sha256(path) if is_folder(path.parent.parent) and is_folder(path.parent) else None
+    except OSError:
+        return None
+
+
+def _worth(path: Path) -> int:
+    """Its size, as so many rows that are copied or checked."""
+    try:
+        return path.stat().st_size // BYTES_OF_A_ROW
+    except OSError:
+        return 0
+
+
+def check(report: Path, root: Path, files: Files, run: Workers | None = None) -> None:
     """Raise DataError unless the files under `root` are those that the report lists, table by table and day by day.
 
     So are the files that describe them, in a report that lists some (`metadata`).
+
+    Checksums are computed by `run`, where its workers are other processes.
 
     DVC sees to that before it runs a stage, but not with --single-item, --allow-missing or a frozen stage.
     """
@@ -156,7 +177,7 @@ def check(report: Path, root: Path, files: Files) -> None:
             raise _other(report, root, f"{name} is {fault}", _bring_back(root / name, root))
     for table, listed in files.items():
         there = set(days_in(root / table))
-        found = checksums(root / table, there & listed.keys())
+        found = checksums(root / table, there & listed.keys(), run)
         for day in sorted(listed.keys() | there):
             if day not in listed or found.get(day) != listed[day].sha256:
                 raise _other_file(report, root / table, day, listed, there)

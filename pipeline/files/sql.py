@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,6 +26,10 @@ def with_memory(
     import duckdb
 
     settings = dict(config or {})
+    # DuckDB names what it spills the same in every process; it makes the folder when it needs it, and removes it.
+    folder = Path(settings.get("temp_directory", ""))
+    folder.mkdir(parents=True, exist_ok=True)
+    settings["temp_directory"] = str(folder / f".spill.{secrets.token_hex(4)}")
     try:
         with duckdb.connect(config=settings | {"memory_limit": limit}) as small:
             return work(small)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import secrets
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -41,10 +42,12 @@ class DayWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.rows, self.sha256 = 0, ""
         self._path, self._facts = path, dict(facts or {})
+        # Of two workers at the same file, one of which was taken for lost, each writes one of its own.
+        self._new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = self._pending_bytes = 0
         self._texts = [i for i, field in enumerate(schema) if _has_bytes(_storage_type(field))]
-        self._writer = _writer(path, schema, distinct)
+        self._writer = _writer(self._new, schema, distinct)
 
     def write(self, batch: pa.RecordBatch) -> None:
         while batch.num_rows:
@@ -92,7 +95,10 @@ class DayWriter:
                 self._writer.add_key_value_metadata(self._facts)
         self._writer.close()
         if kind is None:
-            self.sha256 = sha256(self._path)
+            self.sha256 = sha256(self._new)
+            os.replace(self._new, self._path)
+        else:
+            self._new.unlink(missing_ok=True)
 
 
 def _writer(where: Path | BinaryIO, schema: pa.Schema, distinct: Collection[str]) -> pq.ParquetWriter:
@@ -138,11 +144,13 @@ def retyped(
         path.parent.mkdir(parents=True, exist_ok=True)
         pages = hashlib.sha256()
         file.seek(0)
-        with path.open("wb") as copy:
+        attempt = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+        with attempt.open("wb") as copy:
             while piece := file.read(min(_PIECE, begin - file.tell())):
                 copy.write(piece)
                 pages.update(piece)
             copy.write(new)
+        os.replace(attempt, path)
     whole = pages.copy()
     pages.update(footer + last)
     whole.update(new)

@@ -38,6 +38,9 @@ SETTINGS = {
     "search_path": "pg_catalog",
 }
 
+# The same, in seconds: PostgreSQL ends a connection, and its transaction snapshot, when the other side is gone.
+KEEPALIVES = {"tcp_keepalives_idle": "30", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3"}
+
 # One connection idles in its transaction while others copy; a limit that a provider sets would end it.
 IDLE_LIMITS = ("idle_in_transaction_session_timeout", "transaction_timeout")
 SINCE_17 = {"transaction_timeout"}
@@ -95,7 +98,8 @@ def settle(connection: Connection, target: Target, lock_timeout: int | None = No
     known = [name for name in IDLE_LIMITS if connection.server_version >= 170000 or name not in SINCE_17]
     # Whatever zone or date style the server, the role or the client has, no value depends on it. By SET, because a
     # SELECT would take the snapshot.
-    settings = SETTINGS | limits | dict.fromkeys(known, "0")
+    limits["tcp_user_timeout"] = f"{target.settings.stall_timeout}s"  # 0: as long as the system has it
+    settings = SETTINGS | KEEPALIVES | limits | dict.fromkeys(known, "0")
     with connection.cursor() as cursor:
         cursor.execute("; ".join(f"SET LOCAL {name} = '{value}'" for name, value in settings.items()))
 
@@ -162,7 +166,7 @@ class SharedSnapshot:
         self._own = threading.local()  # a thread's connection
         self._alone = ThreadPoolExecutor(1)
         self._futures: list[Future[Any]] = []
-        self._name = ""
+        self.name = ""  # by which another session joins it
 
     def share(self) -> None:
         """Lock first, then take the snapshot that all connections read."""
@@ -175,7 +179,7 @@ class SharedSnapshot:
             with explained(self._target, "joined"):
                 self.run(set_lock_timeout, JOINED_LOCK_TIMEOUT)
                 self.run(read_none, refused)
-        self._name = str(self.run(fetch, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
+        self.name = str(self.run(fetch, "SELECT pg_catalog.pg_export_snapshot()")[0][0])
 
     def run(
         self,
@@ -215,7 +219,7 @@ class SharedSnapshot:
     def _work(self, work: Callable[[Connection, Task], Result], task: Task) -> Result:
         with explained(self._target, "joined", getattr(task, "relation", None)):
             if not hasattr(self._own, "connection"):
-                self._own.connection = connect(self._target, self._name)
+                self._own.connection = connect(self._target, self.name)
                 self._connections.append(self._own.connection)
                 read_none(self._own.connection, lock(self._own.connection, self._target))
             return work(self._own.connection, task)

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.env import setting
 from pipeline.tell import child
-from pipeline.tell.env import setting
 
 
 def addresses(text: str) -> list[str]:

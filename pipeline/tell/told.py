@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.env import setting
 from pipeline.core.errors import PipelineError
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
@@ -14,7 +15,6 @@ from pipeline.core.progress import count, printable
 from pipeline.core.reports import read_report
 from pipeline.core.verdict import FAILED, WARNED
 from pipeline.tell import child, outcome, runs, textfile
-from pipeline.tell.env import setting
 from pipeline.tell.runs import RUNNING, Run
 
 

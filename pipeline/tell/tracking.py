@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 
+from pipeline.core.env import setting
 from pipeline.tell import child
-from pipeline.tell.env import setting
 
 EXPERIMENT = "behavioral-events"
 
