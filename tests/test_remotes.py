@@ -102,7 +102,7 @@ def test_a_folder_with_a_blank(own: Clone, tmp_path: Path) -> None:
     other = copy_of(own, "elsewhere")
     other.run("dvc", "pull", "-q")
     assert bytes_of(other) == bytes_of(own)
-    assert "check: remote holds all 33 files" in other.run("python", "-m", "commands.check").stdout
+    assert "check: remote holds all 37 files" in other.run("python", "-m", "commands.check").stdout
     failed = own.make("remote", "URL=s3://", ok=False)
     assert failed.returncode == 2
     assert "next:     make remote URL=s3://BUCKET/FOLDER" in failed.stderr
