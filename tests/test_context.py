@@ -214,6 +214,7 @@ def test_tables_stand_in_their_own_order() -> None:
     assert chosen(TABLES, ["context_metadata", "behavioral_events"]) == (BEHAVIORAL_EVENTS, CONTEXT_METADATA)
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("clones")
 def test_queries_that_need_a_table_that_is_left_out_say_so(clone: Clone) -> None:
     clone.change(("tables: [behavioral_events, context_metadata]", "tables: [behavioral_events]"))

@@ -116,7 +116,7 @@ def test_replacing_publishes_all_days_or_leaves_all_as_they_were(tmp_path: Path)
         put(new, [2, 3])
         raise RuntimeError
     assert [day.day for day in days_in(root / TABLE)] == [1, 2]
-    (tmp_path / ".raw.left-by-a-killed-run").mkdir()
+    (tmp_path / ".raw.k1ll3d_0").mkdir()
     with replacing_days(root, {TABLE: ()}) as new:
         put(new, [2, 3])
     assert [day.day for day in days_in(root / TABLE)] == [2, 3]

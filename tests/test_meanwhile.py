@@ -18,7 +18,7 @@ import pytest
 
 import commands.refresh
 from pipeline.checks.current import check_current
-from pipeline.core.errors import DataError, PipelineError, TransientSourceError
+from pipeline.core.errors import DataError, ParamsError, PipelineError, TransientSourceError
 from pipeline.core.inputs import Inputs
 from pipeline.core.reports import read_report
 from pipeline.files.layout import day_path, write_report
@@ -253,7 +253,9 @@ def faketime(shift: str, folders: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_the_window_moves_back_only_where_it_is_asked_to(db: Database, project: Project) -> None:
     today = datetime.now(UTC).date()
-    project.refresh(until=today + timedelta(days=2))
+    with pytest.raises(ParamsError, match="lies in the future"):
+        project.refresh(until=today + timedelta(days=2))
+    project.refresh(until=today + timedelta(days=2), accept=True)
     with pytest.raises(PipelineError, match="the window would move back") as refused:
         project.refresh(until=None)
     assert str(refused.value).endswith("python -m commands.refresh --accept")

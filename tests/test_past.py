@@ -105,5 +105,5 @@ def test_a_snapshot_gets_a_name_that_can_be_cited(own: Clone) -> None:
         assert said_ in failed.stderr
         assert "Traceback" not in failed.stderr
     (own.path / "data/reports/load.json").write_text("{}")
-    assert "data/reports/load.json is not as it is committed" in own.fails("python", "-m", "commands.tag", "study-2")
+    assert "not as it is committed: data/reports/load.json" in own.fails("python", "-m", "commands.tag", "study-2")
     assert own.run("git", "tag").stdout.split() == ["study-1"]

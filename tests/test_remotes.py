@@ -95,14 +95,14 @@ def test_a_package_that_is_missing_is_named(own: Clone, monkeypatch: pytest.Monk
 def test_a_folder_with_a_blank(own: Clone, tmp_path: Path) -> None:
     place = tmp_path / "a place"
     said = own.make("remote", f"URL={place}").stdout
-    assert f"remote: versions are kept in {place}; next: git commit -a" in said
+    assert f"remote: versions are kept in {place}; next: git commit" in said
     own.commit("a remote")
     own.run("dvc", "push", "-q")
     assert list(place.rglob("*.dir"))
     other = copy_of(own, "elsewhere")
     other.run("dvc", "pull", "-q")
     assert bytes_of(other) == bytes_of(own)
-    assert "check: remote holds all 33 files" in other.run("python", "-m", "commands.check").stdout
+    assert "check: remote holds all 37 files" in other.run("python", "-m", "commands.check").stdout
     failed = own.make("remote", "URL=s3://", ok=False)
     assert failed.returncode == 2
     assert "next:     make remote URL=s3://BUCKET/FOLDER" in failed.stderr
