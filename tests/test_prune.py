@@ -153,6 +153,12 @@ def call(yes: bool = False, local_only: bool = False, rules: Rules = KEEP_LAST) 
         pytest.param("git update-ref refs/exps/ab/cdef/some JUNE", "exps/ab/cdef/some", id="experiment", marks=LONG),
         pytest.param("git worktree add -q --detach ../tree JUNE", "worktree ", id="worktree", marks=LONG),
         pytest.param(
+            "git worktree add -q --detach ../tree HEAD && cd ../tree && git checkout -q JUNE -- dvc.lock && "
+            "git show HEAD:dvc.lock > dvc.lock",
+            "staged",
+            id="staged in a worktree",
+        ),
+        pytest.param(
             "git init -q --bare ../hub && git remote add hub ../hub && git push -q hub JUNE:refs/heads/theirs && "
             "git update-ref -d refs/remotes/hub/theirs",
             "branch hub/theirs",

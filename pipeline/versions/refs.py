@@ -143,5 +143,8 @@ def unquoted(name: str) -> str:
 
 
 def staged(paths: Paths) -> list[str]:
-    """dvc.lock as it is staged, by Git's id of its content; in a merge that of each side."""
-    return [line.split()[1] for line in git("ls-files", "--stage", "--", str(paths.dvc_lock)).splitlines()]
+    """dvc.lock as it is staged, by its id: here and in other checkouts, in a merge that of each side."""
+    prefix = git("rev-parse", "--show-prefix").strip()
+    places = [None, *(tree / prefix for tree, _ in _worktrees() if (tree / prefix).is_dir())]
+    listed = [git("ls-files", "--stage", "--", str(paths.dvc_lock), at=place) for place in places]
+    return [line.split()[1] for text in listed for line in text.splitlines()]
