@@ -27,10 +27,10 @@ import psycopg2
 
 from benchmarks import standby
 from benchmarks.damage import LINKS, damaged_object
-from benchmarks.lab import DVC, ROWS, TABLE, UNTIL, Fault, Lab, fill, record
+from benchmarks.lab import DVC, TABLE, UNTIL, Fault, Lab, conclude, fill, record
 from benchmarks.moves import all_moves
 from benchmarks.relay import relay
-from benchmarks.report import STAGES, table
+from benchmarks.report import STAGES
 from benchmarks.standby import dsn, url
 from pipeline.sample import server as pgserver
 
@@ -323,14 +323,7 @@ def main() -> None:
     finally:
         shutil.rmtree(home, ignore_errors=True)
         shutil.rmtree(second, ignore_errors=True)
-    rows = [[f.name, *(str(n) for n in (f.tries, f.complete, f.clear, f.lost, f.doubled))] for f in found]
-    columns = ["fault", "tried", "complete", "clear error", "rows lost", "rows doubled"]
-    print(table(f"{ROWS:,} rows, compared one by one after every try", columns, rows))
-    for f in found:
-        for problem in f.unclear:
-            print(f"faults: {f.name}: {problem}", file=sys.stderr)
-    if any(f.lost or f.doubled or f.unclear for f in found):
-        raise SystemExit(1)
+    conclude("faults", found)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from benchmarks.cluster import DASK, Cluster
-from benchmarks.lab import ROWS, Fault, Lab, fill, record
-from benchmarks.report import STAGES, table
+from benchmarks.lab import Fault, Lab, conclude, fill, record
+from benchmarks.report import STAGES
 from benchmarks.standby import dsn
 from pipeline.sample import server as pgserver
 
@@ -235,14 +235,7 @@ def main() -> None:
                 broken.cluster.remove()
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    rows = [[f.name, *(str(n) for n in (f.tries, f.complete, f.clear, f.lost, f.doubled))] for f in found]
-    columns = ["fault", "tried", "complete", "clear error", "rows lost", "rows doubled"]
-    print(table(f"{ROWS:,} rows, compared one by one after every try", columns, rows))
-    for f in found:
-        for problem in f.unclear:
-            print(f"faults-dask: {f.name}: {problem}", file=sys.stderr)
-    if any(f.lost or f.doubled or f.unclear for f in found):
-        raise SystemExit(1)
+    conclude("faults-dask", found)
 
 
 def reach(home: Path, where: dict[str, str], made: Spaces | None) -> None:

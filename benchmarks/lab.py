@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ import psycopg2
 import psycopg2.extensions
 
 from benchmarks import standby
-from benchmarks.report import STAGES
+from benchmarks.report import STAGES, table
 from benchmarks.standby import dsn, url
 from pipeline.core.params import load_params
 from pipeline.sample import server as pgserver
@@ -178,3 +178,15 @@ def fill(where: dict[str, str]) -> None:
             f"timestamp '{UNTIL}' - interval '6 days' + i * interval '8 s', i %% 24 FROM generate_series(0, %s) i",
             [ROWS - 1],
         )
+
+
+def conclude(name: str, found: Sequence[Fault]) -> None:
+    """Print what came of each fault. Raises SystemExit where a row was lost or doubled, or an error was not clear."""
+    rows = [[f.name, *(str(n) for n in (f.tries, f.complete, f.clear, f.lost, f.doubled))] for f in found]
+    columns = ["fault", "tried", "complete", "clear error", "rows lost", "rows doubled"]
+    print(table(f"{ROWS:,} rows, compared one by one after every try", columns, rows))
+    for f in found:
+        for problem in f.unclear:
+            print(f"{name}: {f.name}: {problem}", file=sys.stderr)
+    if any(f.lost or f.doubled or f.unclear for f in found):
+        raise SystemExit(1)

@@ -18,6 +18,7 @@ import duckdb
 
 from pipeline.checks import made_from, reconcile
 from pipeline.checks.reconcile import Places
+from pipeline.checks.references import references
 from pipeline.core.errors import ContractError, DataError, PipelineError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
@@ -105,29 +106,6 @@ def load(paths: Paths, params: Params) -> None:
     said = f"{count(rows, 'row')},{with_aside} equal to PostgreSQL, raw and export on every day"
     more = f"; the content of {count(known, 'day')} had been compared before and not changed" if known else ""
     print(f"load: {paths.database} ({strategy}), {said}{more}")
-
-
-def references(paths: Paths, tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """For each column that holds keys of another table: rows with one, and of them those whose row is not there."""
-    keys = {table.name: table.column(table.key).quoted for table in tables}
-    asked = [(table, column, to) for table in tables for column, to in table.references if to in keys]
-
-    def count_missing(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-        found = []
-        for table, column, to in asked:
-            own, other = (
-                f"read_parquet({literal(pattern(paths.export / name))}, hive_partitioning = false)"
-                for name in (table.name, to)
-            )
-            rows, missing = connection.execute(
-                f"SELECT count(*), count(*) FILTER (held.{keys[to]} IS NULL) "
-                f"FROM (SELECT {quoted(column)} AS value FROM {own} WHERE {quoted(column)} IS NOT NULL) "
-                f"LEFT JOIN (SELECT DISTINCT {keys[to]} FROM {other}) AS held ON held.{keys[to]} = value"
-            ).fetchall()[0]
-            found.append({"table": table.name, "column": column, "to": to, "rows": rows, "missing": missing})
-        return found
-
-    return with_memory(MEMORY_LIMIT, count_missing, {"temp_directory": str(paths.data)}) if asked else []
 
 
 def build(
