@@ -99,7 +99,7 @@ docs: $(BIN)/.ready-dev ## write the generated parts of docs/ anew
 test: $(BIN)/.ready-dev $(BIN)/.ready-readers $(BIN)/.ready-dask ## run the tests
 	@$(RUN) python -m pytest -q -rs -n 3 --dist loadgroup tests
 
-test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers $(BIN)/.ready-dask ## the longest tests, as broken nights (six minutes)
+test-long: $(BIN)/.ready-dev $(BIN)/.ready-readers $(BIN)/.ready-dask ## the longest tests, as broken nights
 	@$(RUN) python -m pytest -q -rs -n 2 --dist loadgroup -m long tests
 
 lint: $(BIN)/.ready-dev ## check style, types and the packages
