@@ -36,7 +36,7 @@ def page(paths: Paths) -> str:
     of = described(
         params.dataset,
         parts,
-        read_report(paths.extract_report, "made_from"),
+        read_report(paths.extract_report, "made_from", "window"),
         read_report(paths.validation_report, "made_from", "tables"),
         params.export.pseudonymize,
     )

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from pipeline.checks.current import check_database
 from pipeline.checks.published import check_export
+from pipeline.core.days import in_months
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
@@ -99,11 +100,19 @@ def of_snapshot(revision: str, first: date | None = None, last: date | None = No
     with store.project() as repo:
         old = past.connect(repo, snapshots.of(repo, Paths(), revision), first, last)
         with old.connection, old.explained():
-            if days := old.days.get(views.OF):
+            if views.OF in old.days:
                 with suppress(duckdb.BinderException):  # of columns that the snapshot does not have yet
-                    for statement in views.create(views.days_between(min(days), max(days)), old.days):
+                    for statement in views.create(days_of(old), old.days):
                         old.connection.execute(statement)
             yield old
+
+
+def days_of(old: Past) -> str:
+    """SQL for the days of a snapshot that were asked for."""
+    days = old.days[views.OF]
+    if not in_months(days):
+        return views.days_between(min(days), max(days))
+    return f"SELECT event_date FROM ({views.days_of_months(old.listed(views.OF))}) WHERE {old.condition}"
 
 
 def statement(argument: str) -> tuple[str, str]:

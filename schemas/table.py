@@ -178,7 +178,7 @@ def file_of(table: Table) -> str:
 
 
 # Names that the pipeline or DuckDB itself gives to columns of files.
-RESERVED = ("event_date", "row_number", "failed_checks", "filename")
+RESERVED = ("event_date", "event_month", "row_number", "failed_checks", "filename")
 
 # Kinds of columns whose values quality.json can count.
 COUNTABLE = ("text", "enum", "int", "smallint", "bigint", "bool")

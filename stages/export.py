@@ -1,4 +1,5 @@
-"""Publish the validated rows: one snappy Parquet file a day and table in data/export, with JSON typed as JSON.
+"""Publish the validated rows: one snappy Parquet file a day, or month, and table in data/export, with JSON
+typed as JSON.
 
 Reads data/raw, data/quarantine and the report of validate; writes data/export and quality.json. Every raw row is
 either exported, in the same order, or in quarantine. The files of days that did not change stay as they are. Beside the
@@ -16,13 +17,14 @@ from pathlib import Path
 from pipeline.checks import made_from
 from pipeline.checks.figures import Counts, FigureTask, count_files, figures
 from pipeline.checks.made_from import NO_PSEUDONYMS
+from pipeline.core.days import in_months, told
 from pipeline.core.errors import DataError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
-from pipeline.core.reports import read_report
+from pipeline.core.reports import read_report, window_of
 from pipeline.days.export import ExportTask, export_day
 from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest, pseudonyms
@@ -49,9 +51,10 @@ def export(paths: Paths, params: Params) -> None:
         pseudonyms.check(tables)
     key = pseudonyms.fingerprint(pseudonyms.key()) if params.export.pseudonymize else NO_PSEUDONYMS
     raw = manifest.read(paths.extract_report, tables)
+    window = window_of(paths.extract_report)
     check_validated(paths, raw)
     shared = {table.name: made_from.exported(table, key) for table in tables}
-    bad = {table.name: quarantined_rows(paths.quarantined(table.name)) for table in tables}
+    bad = {name: quarantined_rows(paths.quarantined(name), in_months(files)) for name, files in raw.items()}
     wanted = {
         name: {day: manifest.made_from(shared[name], file.sha256, bad[name].get(day, ())) for day, file in days.items()}
         for name, days in raw.items()
@@ -75,6 +78,7 @@ def export(paths: Paths, params: Params) -> None:
                 made_from=wanted[table.name][day],
                 batch_size=params.extract.batch_size,
                 path=day_path(staging / table.name, day),
+                facts=told(day, *window),
             )
             for table in tables
             for day, file in raw[table.name].items()
@@ -134,7 +138,7 @@ def describe(paths: Paths, params: Params, tables: Sequence[tuple[Table, Sequenc
     of = described(
         params.dataset,
         tables,
-        read_report(paths.extract_report, "made_from"),
+        read_report(paths.extract_report, "made_from", "window"),
         read_report(paths.validation_report, "made_from", "tables"),
         params.export.pseudonymize,
     )

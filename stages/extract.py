@@ -1,4 +1,5 @@
-"""Pull the window out of PostgreSQL: one Parquet file a day and table in data/raw, and the list of them as a report.
+"""Pull the window out of PostgreSQL: one Parquet file a day, or month, and table in data/raw, and the list of them as a
+report.
 
 Reads from the source only the days whose files do not yet hold what watermark.yaml pins, in one read-only snapshot
 that all connections share. Publishes every row of every day, or nothing: PostgreSQL's own counts, the pins of
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,8 @@ from pipeline import source
 from pipeline.checks import made_from
 from pipeline.checks.declared import check_declared
 from pipeline.core import progress, watermark
-from pipeline.core.digest import Pin
+from pipeline.core.days import divided
+from pipeline.core.digest import Pin, total
 from pipeline.core.errors import PinError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params, load_params
@@ -31,7 +33,7 @@ from pipeline.days.copy import CopyTask, Wanted, check_arrived
 from pipeline.days.joined import copies
 from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest
-from pipeline.files.layout import PREFIX, day_path, replacing_days, write_report
+from pipeline.files.layout import day_path, part_name, replacing_days, write_report
 from pipeline.files.manifest import File
 from pipeline.postgres import statements
 from pipeline.postgres.catalog import by_day, check_contract, check_instants, together
@@ -45,6 +47,9 @@ NAMED = 5
 
 Pins = Mapping[str, Mapping[date, Pin]]
 
+# Of each table what every file is to hold: the days of the window.
+Parts = Mapping[str, Mapping[date, tuple[date, ...]]]
+
 
 def extract(paths: Paths, params: Params) -> None:
     """Make data/raw and extract.json. Raises what read_days raises, and PinError when a day was never pinned."""
@@ -54,62 +59,81 @@ def extract(paths: Paths, params: Params) -> None:
     tables = chosen(TABLES, params.tables)
     pins = {table.name: watermark.pinned(pinned, table, params.extract.days) for table in tables}
     shared = {table.name: made_from.raw(table, params.extract) for table in tables}
-    asked = Asked(params, pins, shared)
+    parts = {name: divided(days, params.extract.files == "month") for name, days in pins.items()}
+    asked = Asked(params, pins, parts, shared)
     with workers(params.extract.workers, source.told) as run:
         kept = {name: known(paths, asked, name, run) for name in pins}
         to_read = {
-            name: {day: pin for day, pin in days.items() if day not in kept[name]} for name, days in pins.items()
+            name: {part: days for part, days in some.items() if part not in kept[name]} for name, some in parts.items()
         }
         read = sum(map(len, to_read.values()))
-        dropped = sum(count_dropped(paths.raw / name, pins[name]) for name in pins)
-        asked = asked._replace(pins=to_read)
+        dropped = sum(count_dropped(paths.raw / name, parts[name]) for name in pins)
+        asked = asked._replace(parts=to_read)
         with replacing_days(paths.raw, kept) as staging:
             new = retrying("extract", params.source, lambda: read_days(asked, run, staging)) if read else {}
             inputs.check()
-    files = {name: {day: kept[name].get(day) or new[name, day] for day in days} for name, days in pins.items()}
+    files = {name: {part: kept[name].get(part) or new[name, part] for part in some} for name, some in parts.items()}
     made = [{**one, "stage": made_from.code(*made_from.EXTRACT_REPORT)} for one in shared.values()]
     window = watermark.window(pinned.until, params.extract.days)
     write_report(paths.extract_report, {"source": pinned.source, **report(files, made, window)})
-    rows, total = (sum(file.rows for days in files.values() for file in days.values()), sum(map(len, files.values())))
-    print(f"extract: kept {total - read}, read {read}, dropped {dropped}")
-    print(f"extract: {count(rows, 'row')} in {count(total, 'file')} under {paths.raw}")
+    rows, all_ = (sum(file.rows for some in files.values() for file in some.values()), sum(map(len, files.values())))
+    print(f"extract: kept {all_ - read}, read {read}, dropped {dropped}")
+    print(f"extract: {count(rows, 'row')} in {count(all_, 'file')} under {paths.raw}")
     if not rows:
         of = " of the users in extract.user_id" if params.extract.user_id else ""
         print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)
 
 
-def count_dropped(folder: Path, pins: Mapping[date, Pin]) -> int:
-    """The days in the folder of a table that have left the window."""
-    names = {day_path(folder, day).parent.name for day in pins}
-    return sum(entry.name not in names for entry in folder.glob(PREFIX + "*"))
+def count_dropped(folder: Path, parts: Iterable[date]) -> int:
+    """The files in the folder of a table that have left the window."""
+    names = set(map(part_name, parts))
+    return sum(entry.name not in names for entry in folder.glob("event_*=*"))
 
 
 class Asked(NamedTuple):
-    """The days of each table that are wanted, and what the files of all its days are made from."""
+    """The files of each table that are wanted, and what all of them are made from. `pins` has the whole window's."""
 
     params: Params
     pins: Pins
+    parts: Parts
     shared: Mapping[str, Mapping[str, str]]
+
+    def pins_of(self, name: str, part: date) -> dict[date, Pin]:
+        return {day: self.pins[name][day] for day in self.parts[name][part]}
+
+    def pin(self, name: str, part: date) -> Pin:
+        return total(self.pins_of(name, part).values())
+
+    def made_from(self, name: str, part: date) -> str:
+        return made_from.raw_file(self.shared[name], part, self.pins_of(name, part))
+
+    @property
+    def days(self) -> Pins:
+        """The pins of the days that are to be read."""
+        return {
+            name: {day: pin for part in some for day, pin in self.pins_of(name, part).items()}
+            for name, some in self.parts.items()
+        }
 
 
 def known(paths: Paths, asked: Asked, name: str, run: Workers) -> dict[date, File]:
     """The files of a table that are there and hold what its pins say."""
-    pins = asked.pins[name]
-    wanted = {day: manifest.made_from(asked.shared[name], pin) for day, pin in pins.items()}
+    pins = {part: asked.pin(name, part) for part in asked.parts[name]}
+    wanted = {part: asked.made_from(name, part) for part in pins}
     there = manifest.kept(paths.extract_report, paths.raw / name, wanted, run)
     # A report that says other rows than were pinned is damaged. With a user filter it says fewer.
     filtered = bool(asked.params.extract.user_id)
-    return {day: file for day, file in there.items() if file.digest and (filtered or file.pin == pins[day])}
+    return {part: file for part, file in there.items() if file.digest and (filtered or file.pin == pins[part])}
 
 
 def read_days(asked: Asked, run: Workers, staging: Path) -> dict[tuple[str, date], File]:
-    """Write the files of the days that are asked for under `staging`; returns what the report says of each.
+    """Write the files that are asked for under `staging`; returns what the report says of each.
 
-    The rows of each day are counted against its pin. Whether they are those that were pinned, validate finds out from
+    The rows of each file are counted against its pin. Whether they are those that were pinned, validate finds out from
     the file; with a user filter a file holds fewer, so their digest is computed here. Raises ContractError,
     RowsInvalidError, PinError when the source has moved, DataError when rows are lost on the way, and SourceError.
     """
-    params, pins, shared = asked
+    params, pins = asked.params, asked.days
     users = params.extract.user_id
     days = sorted({day for some in pins.values() for day in some})
     expected = None if users else sum(pin.rows for some in pins.values() for pin in some.values())
@@ -129,18 +153,7 @@ def read_days(asked: Asked, run: Workers, staging: Path) -> dict[tuple[str, date
         tasks = [
             CopyTask(relation, wanted, users, encoding, params.extract.batch_size)
             for relation in target.relations
-            for wanted in together(
-                snapshot.run(by_day, relation),
-                [
-                    Wanted(
-                        day,
-                        pin,
-                        manifest.made_from(shared[relation.table.name], pin),
-                        day_path(staging / relation.table.name, day),
-                    )
-                    for day, pin in pins[relation.table.name].items()
-                ],
-            )
+            for wanted in together(snapshot.run(by_day, relation), wanted_of(asked, relation.table.name, staging))
         ]
         with Progress("extract", "rows", expected):
             for task, copied in copies(run, snapshot, target, tasks, params.extract.workers):
@@ -154,6 +167,14 @@ def read_days(asked: Asked, run: Workers, staging: Path) -> dict[tuple[str, date
                         raise moved(target, [f"{day}: {rows} as pinned, but of other content"])
                     files[task.relation.table.name, day] = copied[day].file
     return files
+
+
+def wanted_of(asked: Asked, name: str, staging: Path) -> list[Wanted]:
+    """The files of a table that are to be written."""
+    return [
+        Wanted(part, days, asked.pin(name, part), asked.made_from(name, part), day_path(staging / name, part))
+        for part, days in asked.parts[name].items()
+    ]
 
 
 def check_counts(connection: Connection, target: Target, pins: Pins) -> None:

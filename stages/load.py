@@ -19,13 +19,14 @@ import duckdb
 from pipeline.checks import made_from, reconcile
 from pipeline.checks.reconcile import Places
 from pipeline.checks.references import references
+from pipeline.core.days import ONE_DAY, in_months
 from pipeline.core.errors import ContractError, DataError, PipelineError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
-from pipeline.core.reports import read_report
+from pipeline.core.reports import read_report, window_of
 from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days, together
 from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest, verified
@@ -149,9 +150,12 @@ def build(
                 connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
         if days := raw.get(views.OF):
             if strategy == "view":
-                run_all(connection, views.create(views.days_of_files(pattern(paths.export / views.OF)), raw))
+                of = literal(pattern(paths.export / views.OF))
+                in_window = views.days_of_months(of) if in_months(days) else views.days_of_files(of)
+                run_all(connection, views.create(in_window, raw))
             else:
-                run_all(connection, views.create(views.days_between(min(days), max(days)), raw, views.KEPT))
+                begin, until = window_of(paths.extract_report)
+                run_all(connection, views.create(views.days_between(begin, until - ONE_DAY), raw, views.KEPT))
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
 
@@ -221,6 +225,7 @@ def compare_table(paths: Paths, database: Path, job: Job, run: Workers) -> Resul
             database=database,
             columns=job.columns,
             first=not number,
+            months=in_months(job.raw),
         )
         for number, days in enumerate(run.parts(sorted((job.raw.keys() | job.exported.keys()) - known), rows))
     ]

@@ -15,13 +15,14 @@ from pipeline.checks.counted import Counted, counted
 from pipeline.checks.facts import Facts, marked
 from pipeline.checks.quality import Result
 from pipeline.core import watermark
+from pipeline.core.days import in_months
 from pipeline.core.errors import QualityError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params, Quality, Threshold
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
-from pipeline.core.reports import read_report
+from pipeline.core.reports import read_report, window_of
 from pipeline.core.verdict import FAILED, SIGNS
 from pipeline.core.watermark import Moved, Watermark
 from pipeline.engine.executor import workers
@@ -61,6 +62,7 @@ def report(paths: Paths, params: Params) -> None:
             table,
             [day_path(paths.export / table.name, day) for day in exported[table.name]],
             params.validate.experiment_phases,
+            in_months(exported[table.name]),
         )
         for table in tables
     }
@@ -112,7 +114,7 @@ def of_table(paths: Paths, pinned: Watermark, found: Counted, files: Mapping[dat
     return Facts(
         table=name,
         until=pinned.until,
-        rows={day: file.rows for day, file in files.items()},
+        rows=rows_of_days(paths, found, files),
         types=found.types,
         nulls={entry["column"]: entry["rows"] for entry in nulls if entry["table"] == name},
         users=found.users,
@@ -122,6 +124,14 @@ def of_table(paths: Paths, pinned: Watermark, found: Counted, files: Mapping[dat
         backwards=found.backwards,
         moved=pinned.moved,
     )
+
+
+def rows_of_days(paths: Paths, found: Counted, files: Mapping[date, File]) -> dict[date, int]:
+    """The rows of each day of the window."""
+    if not in_months(files):
+        return {day: file.rows for day, file in files.items()}
+    begin, until = window_of(paths.extract_report)
+    return {day: found.days.get(day, 0) for day in watermark.window(until, (until - begin).days)}
 
 
 class Known(NamedTuple):

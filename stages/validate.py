@@ -24,7 +24,7 @@ from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
-from pipeline.core.reports import read_report
+from pipeline.core.reports import window_of
 from pipeline.days.check import CheckTask, check_days, join
 from pipeline.engine.executor import Workers, workers
 from pipeline.engine.place import CallingThread
@@ -57,7 +57,7 @@ def validate(paths: Paths, params: Params) -> None:
     )
     tables = chosen(TABLES, params.tables)
     files = manifest.read(paths.extract_report, tables)
-    until = date.fromisoformat(read_report(paths.extract_report, "window")["window"][1])
+    _, until = window_of(paths.extract_report)
     settings = Settings(watermark.midnight(until), params.validate.labels)
     asked = made_from.checked(params.validate)
     by = {key: value for key, value in asked.items() if key != "mode"}  # which decides where failing rows go

@@ -18,6 +18,7 @@ from pandera.errors import SchemaErrors
 from pipeline.checks.chunks import Piece
 from pipeline.checks.findings import Findings
 from pipeline.core import watermark
+from pipeline.core.days import ends
 from schemas.rules import Settings, build_schema
 from schemas.table import Table
 
@@ -84,13 +85,13 @@ def mask(series: pd.Series[Any]) -> pyarrow.BooleanArray:
 
 
 def within_time_rules(table: Table, days: Sequence[date], settings: Settings) -> list[date]:
-    """Days whose whole range passes the time rules. Needed because `until` moves although the files do not."""
+    """Days, or months, whose whole range passes the time rules. Needed because `until` moves and the files do not."""
     rules = [] if table.time is None else [rule for rule in table.column(table.time).rules if rule.needs_until]
     if not days or not rules:
         return list(days)
-    begins = [watermark.midnight(day) for day in days]
-    ends = [watermark.midnight(day + timedelta(days=1)) - timedelta(milliseconds=1) for day in days]
-    instants = pyarrow.array(begins + ends, pyarrow.timestamp("ms"))
+    begins = [watermark.midnight(begin) for begin, _ in map(ends, days)]
+    lasts = [watermark.midnight(end) - timedelta(milliseconds=1) for _, end in map(ends, days)]
+    instants = pyarrow.array(begins + lasts, pyarrow.timestamp("ms"))
     series = pyarrow.table({"time": instants}).to_pandas(types_mapper=pd.ArrowDtype)["time"]
     passed = [True] * len(series)
     for rule in rules:

@@ -10,7 +10,9 @@ from typing import NamedTuple, TypeVar
 
 import pyarrow
 
+from pipeline.core.days import Month
 from pipeline.files.writer import batches, open_file
+from schemas.table import Table
 
 Item = TypeVar("Item")
 
@@ -19,11 +21,18 @@ BATCH_BYTES = 4 * 1024 * 1024
 
 
 class Piece(NamedTuple):
-    """Consecutive rows of one day's raw file, `offset` rows from its begin."""
+    """Consecutive rows of the raw file of a day or a month, `offset` rows from its begin."""
 
     day: date
     offset: int
     batch: pyarrow.RecordBatch
+
+
+def days_of(table: Table, piece: Piece) -> pyarrow.Array:
+    """The day of each row."""
+    if not isinstance(piece.day, Month):
+        return pyarrow.repeat(piece.day, piece.batch.num_rows)
+    return piece.batch.column(str(table.time)).cast(pyarrow.date32(), safe=False)
 
 
 def chunks(files: Mapping[date, Path], schema: pyarrow.Schema, batch_size: int) -> Iterator[list[Piece]]:

@@ -31,14 +31,18 @@ class Counted(NamedTuple):
     table: str
     users: int | None  # None: no column names one
     last: datetime | None
+    days: dict[date, int]  # rows of each day that has some; of the days of months only
     types: dict[str, dict[date, int]]
     hours: dict[tuple[int, int], int]  # rows by weekday, 1 is Monday, and hour, both in UTC
     phases: tuple[Phase, ...]
     backwards: int | None  # events in an earlier phase than one of the same user before; None: no phases
 
 
-def counted(table: Table, files: Sequence[Path], phases: Sequence[str]) -> Counted:
-    """Count the rows of a table's files. `phases` are the labels of experiment phases, in the order of the design."""
+def counted(table: Table, files: Sequence[Path], phases: Sequence[str], days: bool = False) -> Counted:
+    """Count the rows of a table's files. `phases` are the labels of experiment phases, in the order of the design.
+
+    Rows by day only where `days` says so: whose files are days, has them already.
+    """
 
     def work(connection: duckdb.DuckDBPyConnection) -> Counted:
         connection.execute("SET parquet_metadata_cache = true")  # else every query reads all footers again
@@ -47,6 +51,7 @@ def counted(table: Table, files: Sequence[Path], phases: Sequence[str]) -> Count
             table.name,
             _users(connection, table, rows),
             _one(connection, f"SELECT max({table.instant or 'NULL::TIMESTAMP'}) FROM {rows}"),
+            _days(connection, table, rows) if days else {},
             _types(connection, table, rows),
             _hours(connection, table, rows),
             tuple(_phases(connection, table, rows, phases)),
@@ -64,6 +69,11 @@ def _users(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> in
     if table.user is None:
         return None
     return int(_one(connection, f"SELECT count(DISTINCT {quoted(table.user)}) FROM {rows}"))
+
+
+def _days(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> dict[date, int]:
+    sql = f"SELECT ({table.instant})::DATE AS day, count(*) FROM {rows} GROUP BY day ORDER BY day"
+    return dict(connection.execute(sql).fetchall())
 
 
 def _types(connection: duckdb.DuckDBPyConnection, table: Table, rows: str) -> dict[str, dict[date, int]]:

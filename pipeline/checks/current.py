@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.checks import made_from
 from pipeline.checks.made_from import NO_PSEUDONYMS
 from pipeline.core import lock, watermark
+from pipeline.core.days import divided, in_months
 from pipeline.core.errors import DataError
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
@@ -78,10 +79,14 @@ def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
             yield from others
             continue  # then the days are others, too
         pins = watermark.pinned(pinned, table, params.extract.days)
-        if len(raw[table.name]) != len(pins):
-            yield f"it read {count(len(raw[table.name]), 'day')}, and extract.days is {len(pins)}"
+        parts = divided(pins, params.extract.files == "month")
+        if len(raw[table.name]) != len(parts):
+            wrote = count(len(raw[table.name]), "file")
+            yield f"it wrote {wrote}, and extract.days and extract.files ask for {len(parts)}"
             continue
-        wanted = {day: manifest.made_from(shared, pin) for day, pin in pins.items()}
+        wanted = {
+            part: made_from.raw_file(shared, part, {day: pins[day] for day in days}) for part, days in parts.items()
+        }
         yield from other_days(raw[table.name], wanted, "pins in watermark.yaml")
 
 
@@ -109,7 +114,7 @@ def exported(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
             continue
         if aside and not paths.quarantined(table.name).exists():
             continue  # in a clone without data, which rows were left out can't be told
-        bad = quarantined_rows(paths.quarantined(table.name)) if aside else {}
+        bad = quarantined_rows(paths.quarantined(table.name), in_months(raw[table.name])) if aside else {}
         wanted = {
             day: manifest.made_from(shared, file.sha256, bad.get(day, ())) for day, file in raw[table.name].items()
         }

@@ -9,10 +9,13 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.dataset import Dataset
+from pipeline.core.days import Month
+from pipeline.core.digest import Pin, total
 from pipeline.core.inputs import CODE
 from pipeline.core.params import Extract, Params, Validate
 from pipeline.files import manifest
@@ -96,6 +99,13 @@ def raw(table: Table, params: Extract) -> dict[str, str]:
         users = {"users": str(len(params.user_id)), "users_sha256": sha256}
     columns = table.fingerprint("raw")
     return {"table": table.name, **users, "columns": columns, "code": code(*RAW), **_versions("pyarrow")}
+
+
+def raw_file(shared: Mapping[str, str], part: date, pins: Mapping[date, Pin]) -> str:
+    """One hash for the file of a day or a month. `pins` are those of the days that it holds."""
+    # Without its first day a month may hold the same rows.
+    own = pins if isinstance(part, Month) else ()
+    return manifest.made_from(shared, total(pins.values()), *map(str, own))
 
 
 def checked(params: Validate) -> dict[str, Any]:

@@ -10,7 +10,7 @@ somebody who wants to deceive.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
@@ -38,6 +38,12 @@ EMPTY = Pin(0, "0" * 16)
 def pin(rows: int, total: int | Decimal | None) -> Pin:
     """The pin of `rows` whose hashes have the sum `total`, signed or not; None for no rows."""
     return Pin(rows, f"{int(total or 0) % _MODULUS:016x}")
+
+
+def total(pins: Iterable[Pin]) -> Pin:
+    """The pin of the rows of several days: a sum, as each of them is."""
+    some = list(pins)
+    return pin(sum(one.rows for one in some), sum(int(one.digest, 16) for one in some))
 
 
 def row_text(columns: Sequence[Column], value: Callable[[Column], str], octets: str) -> str:

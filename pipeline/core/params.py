@@ -16,6 +16,7 @@ from schemas.tables import TABLES
 
 Mode = Literal["strict", "quarantine"]
 Strategy = Literal["view", "table"]
+FileOf = Literal["day", "month"]
 Level = Literal["off", "warn", "fail"]
 
 # PostgreSQL's timestamps reach back to 4713 BC, Python's dates to year 1; a century is more than any app has.
@@ -28,6 +29,7 @@ class Extract(NamedTuple):
     user_id: tuple[str, ...]  # empty: every user
     batch_size: int
     workers: int
+    files: FileOf  # what each of them holds
 
 
 class Source(NamedTuple):
@@ -274,6 +276,7 @@ def load_params(path: Path) -> Params:
             user_id=_users(path, "extract.user_id", extract["user_id"]),
             batch_size=_integer(path, "extract.batch_size", extract["batch_size"], 1, 10_000_000),
             workers=_integer(path, "extract.workers", extract["workers"], 1, MAX_WORKERS),
+            files=_choice(path, "extract.files", extract["files"], get_args(FileOf)),
         ),
         validate=Validate(
             mode=_choice(path, "validate.mode", validate["mode"], get_args(Mode)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,3 +24,9 @@ def read_report(path: Path, *keys: str) -> dict[str, Any]:
             next_step="dvc repro (make repro); or git checkout -- data/reports",
         )
     return content
+
+
+def window_of(path: Path) -> tuple[date, date]:
+    """The first day of the window and its exclusive end, by extract.json. Raises DataError where it does not say."""
+    begin, until = read_report(path, "window")["window"]
+    return date.fromisoformat(begin), date.fromisoformat(until)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow
 
-from pipeline.checks.chunks import Piece, ahead, chunks
+from pipeline.checks.chunks import Piece, ahead, chunks, days_of
 from pipeline.checks.findings import Findings
 from pipeline.core import progress
 from pipeline.files.layout import day_path
@@ -17,7 +17,7 @@ from pipeline.files.writer import ROW_GROUP_ROWS, DayWriter, batches, open_file
 from schemas.rules import Settings
 from schemas.table import Table
 
-# What is added to a quarantined row: its raw file and where it stands there, counted from 0, and why it is here.
+# What is added to a quarantined row: its day, where it stands in its raw file, counted from 0, and why it is here.
 QUARANTINE_FIELDS = [
     pyarrow.field("event_date", pyarrow.date32()),
     pyarrow.field("row_number", pyarrow.int64()),
@@ -71,6 +71,6 @@ def quarantine_schema(table: Table) -> pyarrow.Schema:
 def _quarantined(table: Table, piece: Piece, reasons: pyarrow.Array) -> pyarrow.RecordBatch:
     """The failing rows of a piece, whole, with their place in the raw file and the reason."""
     rows = piece.batch.num_rows
-    where = [pyarrow.repeat(piece.day, rows), pyarrow.array(range(piece.offset, piece.offset + rows), pyarrow.int64())]
+    where = [days_of(table, piece), pyarrow.array(range(piece.offset, piece.offset + rows), pyarrow.int64())]
     batch = pyarrow.RecordBatch.from_arrays([*piece.batch.columns, *where, reasons], schema=quarantine_schema(table))
     return batch.filter(reasons.is_valid())

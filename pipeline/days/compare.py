@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import duckdb
 
-from pipeline.core.days import WHOLE
+from pipeline.core.days import WHOLE, ends
 from pipeline.files.layout import day_path
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from schemas.table import Table
@@ -19,7 +19,8 @@ MEMORY_LIMIT = "192MB"
 
 
 class CompareTask(NamedTuple):
-    """Days to compare: the files below the folders of `table`, what is in quarantine, and what `database` answers.
+    """Days, or months, to compare: the files below the folders of `table`, what is in quarantine, and what `database`
+    answers.
 
     Of several tasks `first` counts what is of all days.
     """
@@ -32,6 +33,7 @@ class CompareTask(NamedTuple):
     database: Path
     columns: tuple[str, ...]  # whose content can be compared: not those with pseudonyms
     first: bool = True
+    months: bool = False  # whether `days` are months
 
 
 class Compared(NamedTuple):
@@ -83,7 +85,7 @@ def _window(task: CompareTask) -> str:
     """From the first to the last day, as a condition by which DuckDB skips the row groups of other days."""
     if task.table.time is None:
         return "true"
-    begin, end = min(task.days), max(task.days) + timedelta(days=1)
+    begin, end = ends(min(task.days))[0], ends(max(task.days))[1]
     column = task.table.column(task.table.time)
     # Of its own type: a cast of the column would hide it from the scan.
     first, last = (
@@ -93,8 +95,11 @@ def _window(task: CompareTask) -> str:
 
 
 def _day(task: CompareTask) -> str:
+    """The name of the part that a row belongs to."""
     instant = task.table.instant
-    return f"'{WHOLE}'" if instant is None else f"({instant})::DATE::VARCHAR"
+    if instant is None:
+        return f"'{WHOLE}'"
+    return f"strftime({instant}, '%Y-%m')" if task.months else f"({instant})::DATE::VARCHAR"
 
 
 def _by_day(connection: duckdb.DuckDBPyConnection, task: CompareTask, rows: str, where: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Some days of a table from PostgreSQL to files of data/raw."""
+"""Some days, or months, of a table from PostgreSQL to files of data/raw."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pyarrow as pa
 from psycopg2.extensions import connection as Connection
 
 from pipeline.core import progress
-from pipeline.core.digest import Pin
+from pipeline.core.days import ONE_DAY, told
+from pipeline.core.digest import Pin, total
 from pipeline.core.errors import DataError
 from pipeline.core.watermark import midnight
 from pipeline.files.manifest import File
@@ -23,16 +24,22 @@ from schemas.table import Table
 
 
 class Wanted(NamedTuple):
-    """A day to copy to `path`."""
+    """A day, or a month, to copy to `path`: these `days`, all that the window has of it."""
 
     day: date
-    pin: Pin
+    days: tuple[date, ...]
+    pin: Pin  # of all of them
     made_from: str
     path: Path
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What the footer says of it."""
+        return told(self.day, self.days[0], self.days[-1] + ONE_DAY)
+
 
 class CopyTask(NamedTuple):
-    """Days to copy, oldest first, in one COPY. `users` are those whose rows are wanted; all if there are none."""
+    """Days or months to copy, oldest first, in one COPY. `users` are those whose rows are wanted; none: all."""
 
     relation: Relation
     wanted: tuple[Wanted, ...]
@@ -42,7 +49,7 @@ class CopyTask(NamedTuple):
 
     @property
     def days(self) -> list[date]:
-        return [one.day for one in self.wanted]
+        return [day for one in self.wanted for day in one.days]
 
     @property
     def rows(self) -> int:
@@ -50,7 +57,7 @@ class CopyTask(NamedTuple):
 
 
 class Copied(NamedTuple):
-    """The file of a day, and the pin of all users' rows of that day in the same transaction snapshot.
+    """The file of a day or a month, and the pin of all users' rows of it in the same transaction snapshot.
 
     Without a user filter the digest is taken from the pin: the rows are counted, and `validate` compares the digest.
     """
@@ -60,7 +67,7 @@ class Copied(NamedTuple):
 
 
 def copy_days(connection: Connection, task: CopyTask) -> dict[date, Copied]:
-    """Write a file for each day. Raises DataError when other rows arrive than PostgreSQL says it sent."""
+    """Write each file. Raises DataError when other rows arrive than PostgreSQL says it sent."""
     table, days = task.relation.table, task.days
     with Files(table, task.wanted) as files:
         # PostgreSQL checks or converts every text, but for a database that does not know its encoding.
@@ -70,11 +77,11 @@ def copy_days(connection: Connection, task: CopyTask) -> dict[date, Copied]:
         sent = copy_rows(connection, task.relation, days, task.users, decoder)
         decoder.finish()
     arrived = {one.day: writer.rows for one, writer in zip(task.wanted, files.written, strict=True)}
-    check_arrived(days[0], sent, sum(arrived.values()))
+    check_arrived(task.wanted[0].day, sent, sum(arrived.values()))
     held = source = {one.day: Pin(arrived[one.day], one.pin.digest) for one in task.wanted}
     if task.users:
-        source = day_pins(connection, task.relation, days, task.encoding)
-        held = day_pins(connection, task.relation, days, task.encoding, task.users)
+        source = _pins(connection, task, ())
+        held = _pins(connection, task, task.users)
     copied = {}
     for one, writer in zip(task.wanted, files.written, strict=True):
         check_arrived(one.day, held[one.day].rows, writer.rows)
@@ -83,8 +90,13 @@ def copy_days(connection: Connection, task: CopyTask) -> dict[date, Copied]:
     return copied
 
 
+def _pins(connection: Connection, task: CopyTask, users: tuple[str, ...]) -> dict[date, Pin]:
+    found = day_pins(connection, task.relation, task.days, task.encoding, users)
+    return {one.day: total(found[day] for day in one.days) for one in task.wanted}
+
+
 class Files:
-    """The files of some days, written one after the other from rows in the order of their days."""
+    """The files of some days or months, written one after the other from rows in the order of their days."""
 
     def __init__(self, table: Table, wanted: Sequence[Wanted]) -> None:
         self.written: list[DayWriter] = []
@@ -100,8 +112,8 @@ class Files:
             self._open().__exit__(None)
 
     def _open(self) -> DayWriter:
-        path = self._wanted[len(self.written)].path
-        self.written.append(DayWriter(path, self._schema, self._table.distinct))
+        wanted = self._wanted[len(self.written)]
+        self.written.append(DayWriter(wanted.path, self._schema, self._table.distinct, wanted.facts))
         return self.written[-1].__enter__()
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -122,13 +134,13 @@ class Files:
             return int(batch.num_rows)
         name = str(self._table.time)
         kind = batch.schema.field(name).type
-        day = self._wanted[len(self.written) - 1].day
-        begin, end = (_as_integer(midnight(one), kind) for one in (day, day + timedelta(days=1)))
+        own = self._wanted[len(self.written) - 1]
+        begin, end = (_as_integer(midnight(day), kind) for day in (own.days[0], own.days[-1] + ONE_DAY))
         times = batch.column(name).view(pa.int32() if pa.types.is_date(kind) else pa.int64()).to_numpy()
         rows = int(times.searchsorted(end))
         last = len(self.written) == len(self._wanted)
         if times[:rows].min(initial=begin) < begin or times[:rows].max(initial=begin) >= end or (last and not rows):
-            raise self._foreign(day)
+            raise self._foreign(own.day)
         return rows
 
     @staticmethod

@@ -1,7 +1,8 @@
-"""One day of a table from data/raw to a file of data/export."""
+"""One day, or month, of a table from data/raw to a file of data/export."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipeline.core import progress
+from pipeline.core.days import DAYS
 from pipeline.core.errors import DataError
 from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import sha256
@@ -18,7 +20,7 @@ from schemas.table import Table
 
 
 class ExportTask(NamedTuple):
-    """A day to export from the raw file `source` to `path`, without the rows at the places `quarantined`."""
+    """A day or a month to export from the raw file `source` to `path`, without the rows at the places `quarantined`."""
 
     table: Table
     day: date
@@ -29,10 +31,11 @@ class ExportTask(NamedTuple):
     made_from: str
     batch_size: int
     path: Path
+    facts: Mapping[str, str]  # for the footer
 
 
 def export_day(task: ExportTask) -> File:
-    """Write the day's file.
+    """Write the file.
 
     Raises DataError unless the raw file is the one that extract wrote, and raw rows = exported + quarantined; and
     ParamsError when there is no key for pseudonyms.
@@ -43,7 +46,7 @@ def export_day(task: ExportTask) -> File:
         return copied
     if sha256(task.source) != task.file.sha256:
         raise _damaged(task)
-    facts = {manifest.PSEUDONYMS: pseudonyms.fingerprint(key)} if key else {}
+    facts = {**task.facts, **({manifest.PSEUDONYMS: pseudonyms.fingerprint(key)} if key else {})}
     source = open_file(task.source, task.table.arrow_schema("raw"))
     offset = 0
     with DayWriter(task.path, task.table.arrow_schema("export"), task.table.distinct, facts) as writer:
@@ -57,10 +60,10 @@ def export_day(task: ExportTask) -> File:
 
 
 def _copied(task: ExportTask) -> File | None:
-    """The day's file, where it is the raw file but for types. None where its rows have to be written anew."""
+    """The file, where it is the raw file but for types. None where its rows have to be written anew."""
     table = task.table
     schemas = (table.arrow_schema("raw"), table.arrow_schema("export"))
-    copied = retyped(task.source, task.path, schemas, table.distinct)
+    copied = retyped(task.source, task.path, schemas, table.distinct, task.facts)
     if copied is None:
         return None
     if copied.source != task.file.sha256:
@@ -95,10 +98,14 @@ def with_pseudonyms(table: Table, source: Path, path: Path, key: bytes) -> tuple
 
     Returns its rows and its SHA-256. Raises DataError where the file has other columns than the contract.
     """
-    facts = {manifest.PSEUDONYMS: pseudonyms.fingerprint(key)} if any(c.pseudonym for c in table.columns) else {}
     schema = table.arrow_schema("export")
+    file = open_file(source, schema)
+    kept = {key_.decode(): value.decode() for key_, value in (file.metadata.metadata or {}).items()}
+    facts = {DAYS: kept[DAYS]} if DAYS in kept else {}
+    if any(column.pseudonym for column in table.columns):
+        facts[manifest.PSEUDONYMS] = pseudonyms.fingerprint(key)
     with DayWriter(path, schema, table.distinct, facts) as writer:
-        for batch in batches(open_file(source, schema), ROW_GROUP_ROWS):
+        for batch in batches(file, ROW_GROUP_ROWS):
             writer.write(_publishable(table, batch, key))
     return writer.rows, writer.sha256
 

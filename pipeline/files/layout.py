@@ -1,6 +1,8 @@
-"""Folders of a table with one Parquet file for each UTC day, or one for all, and how files and folders are replaced.
+"""Folders of a table with one Parquet file for each UTC day or month, or one for all, and how files and folders are
+replaced.
 
-Every day of the window has exactly one file, with rows or without, so a missing day can't be mistaken for an empty one.
+Every day, or month, of the window has exactly one file, with rows or without, so a missing one can't be mistaken for an
+empty one.
 """
 
 from __future__ import annotations
@@ -16,33 +18,40 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
-from pipeline.core.days import WHOLE, parse_day
+from pipeline.core.days import WHOLE, Month, month_of, parse_part
 from pipeline.core.errors import DataError
 from pipeline.core.signals import publishing
 
-PREFIX = "event_date="
+# What the folders of days and of months are called. A reader takes the first word for a column, and must not find a
+# month among dates.
+DAY, MONTH = "event_date=", "event_month="
 PART = "part-0.parquet"
 
 
+def part_name(part: date) -> str:
+    """What the folder of a day or a month is called."""
+    return f"{MONTH if isinstance(part, Month) else DAY}{part}"
+
+
 def day_path(folder: Path, day: date) -> Path:
-    """The file of `day` in the folder of a table."""
-    return folder / f"{PREFIX}{day}" / PART
+    """The file of a day or a month in the folder of a table."""
+    return folder / part_name(day) / PART
 
 
 def pattern(folder: Path) -> str:
     """The pattern by which DuckDB finds all files in the folder of a table."""
-    return f"{folder}/{PREFIX}*/{PART}"
+    return f"{folder}/event_*=*/{PART}"
 
 
 def days_in(folder: Path) -> list[date]:
-    """The days that have a file in the folder of a table, oldest first. Anything else there is a DataError."""
+    """The days, or months, that have a file in the folder of a table. Anything else there is a DataError."""
     days = []
     for entry in sorted(folder.iterdir()) if folder.is_dir() else []:
         try:
-            day = parse_day(entry.name.removeprefix(PREFIX))
+            day = parse_part(entry.name.partition("=")[2])
         except ValueError:
             raise _foreign(entry) from None
-        if entry.name != f"{PREFIX}{day}" or not is_folder(entry):
+        if entry.name != part_name(day) or not is_folder(entry):
             raise _foreign(entry)
         for part in entry.iterdir():
             if part.name != PART:
@@ -60,7 +69,7 @@ def _foreign(entry: Path) -> DataError:
     return DataError(
         f"{entry} does not belong there",
         where=str(entry.parent),
-        expected=f"{PREFIX}YYYY-MM-DD folders with one {PART} each",
+        expected=f"{DAY}YYYY-MM-DD or {MONTH}YYYY-MM folders with one {PART} each",
         next_step=f"move it away, then dvc repro (or dvc checkout {entry.parent})",
     )
 
@@ -167,15 +176,16 @@ def write_report(path: Path, content: Mapping[str, object]) -> None:
         new.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
-def quarantined_rows(file: Path) -> dict[date, tuple[int, ...]]:
-    """For each day with rows in a file of data/quarantine their places in the raw file."""
+def quarantined_rows(file: Path, months: bool) -> dict[date, tuple[int, ...]]:
+    """For each file of data/raw, by its day or month, with rows in a file of data/quarantine their places in it."""
     import pyarrow.parquet as pq  # and not its read_table, which imports pandas: a quarter of a second
 
     rows = pq.ParquetFile(file).read(columns=["event_date", "row_number"])
     found: dict[date, list[int]] = {}
     for day, number in zip(*(rows.column(name).to_pylist() for name in rows.column_names), strict=True):
-        found.setdefault(day, []).append(number)
-    return {WHOLE if day == WHOLE else day: tuple(numbers) for day, numbers in found.items()}
+        part = WHOLE if day == WHOLE else month_of(day) if months else day
+        found.setdefault(part, []).append(number)
+    return {part: tuple(numbers) for part, numbers in found.items()}
 
 
 def md5(path: Path) -> str:

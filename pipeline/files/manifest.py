@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.core.days import parse_day
+from pipeline.core.days import parse_part
 from pipeline.core.digest import Pin
 from pipeline.core.errors import DataError
 from pipeline.core.progress import count
@@ -108,7 +108,7 @@ def parse(listed: Iterable[Mapping[str, object]]) -> dict[str, dict[date, File]]
                 digest = entry.get("digest")
                 if isinstance(rows, bool) or not (digest is None or isinstance(digest, str)):
                     raise ValueError(entry)
-                found.setdefault(table, {})[parse_day(day)] = File(rows, sha, made, digest)
+                found.setdefault(table, {})[parse_part(day)] = File(rows, sha, made, digest)
             case _:
                 raise ValueError(entry)
     return found

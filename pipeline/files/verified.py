@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipeline.core.days import parse_day
+from pipeline.core.days import parse_part
 from pipeline.files.layout import write_report
 
 
@@ -34,7 +34,7 @@ def recall(path: Path, table: str, key: str) -> dict[date, Any]:
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         found = next(entry for entry in saved["tables"] if entry["table"] == table and entry["key"] == key)
-        return {parse_day(day): value for day, value in found["days"].items()}
+        return {parse_part(day): value for day, value in found["days"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, StopIteration):
         return {}
 

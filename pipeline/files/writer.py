@@ -1,4 +1,4 @@
-"""The Parquet file of one day: how it is written and read.
+"""The Parquet file of a day or a month: how it is written and read.
 
 The bytes of a file are a function of its rows and of nothing else: row groups are cut at fixed places, whatever
 pieces the rows arrive in, and the footer holds no clock, host or pandas metadata.
@@ -29,7 +29,7 @@ ROW_GROUP_BYTES = 8 * 1024 * 1024
 
 
 class DayWriter:
-    """Writes one day's file from record batches of any size; use it as a context manager.
+    """Writes one file from record batches of any size; use it as a context manager.
 
     Holds at most one row group and one batch. `distinct` names columns of which no dictionary is made, since hardly a
     value stands there twice. `facts` are texts for the footer. In the end `rows` is the number of rows and `sha256`
@@ -120,14 +120,18 @@ class Retyped(NamedTuple):
 
 
 def retyped(
-    source: Path, path: Path, schemas: tuple[pa.Schema, pa.Schema], distinct: Collection[str]
+    source: Path,
+    path: Path,
+    schemas: tuple[pa.Schema, pa.Schema],
+    distinct: Collection[str],
+    facts: Mapping[str, str],
 ) -> Retyped | None:
     """Copy a file of the first schema that a DayWriter wrote to what it writes of the same rows with the second.
 
     The two differ in their footers only, where the second says of some columns that their texts are JSON: the pages are
     copied as they are. None, and nothing is written, where the schemas are not so alike, or the file is no such file.
     """
-    ends = [_footer_ends(schema, tuple(sorted(distinct))) for schema in schemas]
+    ends = [_footer_ends(schema, tuple(sorted(distinct)), tuple(facts.items())) for schema in schemas]
     if any(_storage_type(one) != _storage_type(other) for one, other in zip(*schemas, strict=True)) or None in ends:
         return None
     (old_head, old_tail), (head, tail) = (end for end in ends if end)
@@ -167,10 +171,14 @@ _NO_ROWS = b"\x16\x00\x19\x0c"
 
 
 @cache
-def _footer_ends(schema: pa.Schema, distinct: tuple[str, ...]) -> tuple[bytes, bytes] | None:
+def _footer_ends(
+    schema: pa.Schema, distinct: tuple[str, ...], facts: tuple[tuple[str, str], ...]
+) -> tuple[bytes, bytes] | None:
     """What stands in a footer before and after what it says of rows."""
     file = io.BytesIO()
-    _writer(file, schema, distinct).close()
+    with _writer(file, schema, distinct) as writer:
+        if facts:
+            writer.add_key_value_metadata(dict(facts))
     content = file.getvalue()
     footer = content[-_LENGTH - int.from_bytes(content[-_LENGTH:-4], "little") : -_LENGTH]
     if footer.count(_NO_ROWS) != 1:

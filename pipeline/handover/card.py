@@ -20,8 +20,8 @@ def card(of: Described) -> str:
         "\n".join(facts(of)),
         "## What it is",
         f"| table | rows | files | one row |\n|---|---|---|---|\n{tables}",
-        "Each file is Parquet and holds one UTC day of one table (`event_date=whole`: all of it); a day without rows "
-        "has a file, too. "
+        f"Each file is Parquet and holds one UTC {of.file} of one table (`event_date=whole`: all of it); a {of.file} "
+        "without rows has a file, too. "
         "`datapackage.json` describes every column and lists every file, `croissant.json` says the same for programs "
         "that train models, and `sha256sum -c SHA256SUMS` proves that no file is missing or altered.",
         "## How it was made",

@@ -109,7 +109,7 @@ def croissant(of: Described) -> dict[str, Any]:
                 "name": f"{table.name}-files",
                 "description": f"The files of {table.name}.",
                 "encodingFormat": MEDIA_TYPE,
-                "includes": f"{parts[0].path.partition('/event_date=')[0]}/*/*.parquet",
+                "includes": f"{parts[0].path.partition('/event_')[0]}/*/*.parquet",
             }
             for table, parts in of.tables
         ],

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.core.dataset import Dataset
-from pipeline.core.days import WHOLE
+from pipeline.core.days import ONE_DAY, days_of, in_months
 from pipeline.core.progress import count
 from schemas.table import Column, Table
 
@@ -17,7 +17,7 @@ SAMPLE = "sample"
 
 
 class Part(NamedTuple):
-    """The file of one day, or of a whole table. `path` is relative to the folder that is handed over."""
+    """The file of one day or month, or of a whole table. `path` is relative to the folder that is handed over."""
 
     day: date
     path: str
@@ -48,16 +48,23 @@ class Described(NamedTuple):
     sample: bool = False  # whether the rows are made up
     labels: Mapping[str, Sequence[str]] = MappingProxyType({})  # the values of rules that have a param
     version: Version | None = None
+    asked: tuple[date, date] = (date.min, date.max)  # the window: the first day, and its exclusive end
 
     @property
     def days(self) -> list[date]:
         """Those of the window; none where no table has a day column."""
-        return sorted({part.day for _, parts in self.tables for part in parts} - {WHOLE})
+        begin, until = self.asked
+        return [day for day in days_of(part.day for part in self.parts) if begin <= day < until]
+
+    @property
+    def file(self) -> str:
+        """What a file holds."""
+        return "month" if in_months(part.day for part in self.parts) else "day"
 
     @property
     def ends(self) -> tuple[date, date] | None:
         """The window: its first day and its exclusive end."""
-        return (self.days[0], self.days[-1] + timedelta(days=1)) if self.days else None
+        return (self.days[0], self.days[-1] + ONE_DAY) if self.days else None
 
     @property
     def window(self) -> str:
@@ -108,6 +115,7 @@ def described(
     """By the reports of extract and validate. Raises KeyError or the like where they are of another form."""
     users = [entry["users"] for entry in extracted["made_from"] if entry["users"] != "all"]
     asked = validated["made_from"][0]
+    begin, until = map(date.fromisoformat, extracted["window"])
     params = {rule.param for table, _ in tables for column in table.columns for rule in column.rules if rule.param}
     return Described(
         dataset,
@@ -117,6 +125,7 @@ def described(
         pseudonyms,
         extracted.get("source") == SAMPLE,
         {name: tuple(asked[name]) for name in sorted(params) if name in asked},
+        asked=(begin, until),
     )
 
 

@@ -9,7 +9,7 @@ from pipeline.handover.described import Described, Version
 from pipeline.views import views
 
 FILES = {
-    "data/": "the files, one a table and UTC day, as Parquet",
+    "data/": "the files, one a table and UTC day or month, as Parquet",
     "DATACARD.md": "what the data is, how it was made, what it is not",
     "DICTIONARY.md": "each column, and each key within JSON: what it must be and what it holds",
     "views.sql": "the tables and views for DuckDB",
@@ -26,7 +26,7 @@ sha256sum -c --quiet SHA256SUMS && echo whole      # macOS: shasum -a 256 -c --q
 
 # What the citation names: as the pipeline has it, over the files of the tables.
 SNAPSHOT = (
-    "sed -nE 's#^([0-9a-f]{64})  data/([^/]+)/event_date=([0-9-]+)/.*#\\2 \\3 \\1#p' SHA256SUMS | sha256sum"
+    "sed -nE 's#^([0-9a-f]{64})  data/([^/]+)/event_(date|month)=([0-9a-z-]+)/.*#\\2 \\4 \\1#p' SHA256SUMS | sha256sum"
     "      # macOS: | shasum -a 256"
 )
 
@@ -55,7 +55,7 @@ def readme(of: Described, version: Version, sql: str, files: int) -> str:
         f"```sh\n{SNAPSHOT}\n```",
         "## Open it",
         "All of these in this folder, which the paths in `views.sql` are relative to.",
-        *examples(names[0]),
+        *examples(names[0], of.file),
         *json(of),
         "## Tables and views",
         "\n".join(["| name | what |", "|---|---|", *tables]),
@@ -86,8 +86,9 @@ def replaced(of: Described, version: Version) -> list[str]:
     ]
 
 
-def examples(table: str) -> list[str]:
-    """How to read a table in each language."""
+def examples(table: str, file: str) -> list[str]:
+    """How to read a table in each language. A file holds a `file`."""
+    added = f"event_{'date' if file == 'day' else file}"
     return [
         "DuckDB, 1.2 or later:",
         f"```sh\nduckdb -cmd '.read views.sql' -c 'SELECT count(*) FROM {quoted(table)}'\n```",
@@ -95,10 +96,10 @@ def examples(table: str) -> list[str]:
         "```python\nimport duckdb\n\nconnection = duckdb.connect()\n"
         'connection.execute(open("views.sql", encoding="utf-8").read())\n'
         f"connection.sql('SELECT count(*) FROM {quoted(table)}').show()\n```",
-        "pandas (with pyarrow), which adds `event_date` from the folders' names; with `dtype_backend` whole numbers "
+        f"pandas (with pyarrow), which adds `{added}` from the folders' names; with `dtype_backend` whole numbers "
         "that may be NULL stay whole; a column of JSON becomes text by `.astype(str)`:",
         f'```python\nimport pandas as pd\n\nframe = pd.read_parquet("data/{table}", dtype_backend="pyarrow")\n```',
-        "polars, without `event_date`; a column of JSON is an extension type, whose text `.ext.storage()` gives:",
+        f"polars, without `{added}`; a column of JSON is an extension type, whose text `.ext.storage()` gives:",
         f'```python\nimport polars as pl\n\nframe = pl.read_parquet("data/{table}/*/*.parquet", '
         "hive_partitioning=False)\n```",
         "R:",

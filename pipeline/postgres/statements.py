@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Any, Protocol
 
 from psycopg2.extensions import connection as Connection
 from psycopg2.sql import SQL, Composable, Composed, Identifier, Literal
 
 from pipeline.core import digest
+from pipeline.core.days import ONE_DAY
 from pipeline.core.digest import Pin
 from pipeline.core.watermark import midnight
 from pipeline.postgres.target import Relation
 from schemas.table import Column
 from schemas.types import SORTED_AS_TEXT
-
-ONE_DAY = timedelta(days=1)
 
 
 class CopyTarget(Protocol):
@@ -55,8 +54,9 @@ def _of_days(relation: Relation, days: Sequence[date]) -> Composable:
     """Only rows of these days, which are in order; of all where the table is one part."""
     if relation.table.time is None:
         return SQL("true")
-    begins = [day for day in days if day - ONE_DAY not in set(days)]
-    ends = [day + ONE_DAY for day in days if day + ONE_DAY not in set(days)]
+    wanted = set(days)
+    begins = [day for day in days if day - ONE_DAY not in wanted]
+    ends = [day + ONE_DAY for day in days if day + ONE_DAY not in wanted]
     windows = [_window(relation, begin, end) for begin, end in zip(begins, ends, strict=True)]
     return SQL("({})").format(SQL(" OR ").join(windows)) if len(windows) > 1 else windows[0]
 

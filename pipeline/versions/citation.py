@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from pipeline.core.dataset import Dataset, of_params, problem
-from pipeline.core.days import WHOLE
+from pipeline.core.days import WHOLE, days_of
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.params import load_yaml
 from pipeline.core.paths import Paths
@@ -63,7 +63,9 @@ def of(paths: Paths, revision: str) -> Citation:
     try:
         quality, checks = (report_at(commit, path) for path in (paths.quality_report, paths.checks_report))
         files = parse_files(quality["files"])
-        days = sorted({day for some in files.values() for day in some} - {WHOLE}) or [WHOLE]
+        begin, until = map(date.fromisoformat, report_at(commit, paths.extract_report)["window"])
+        of_files = days_of(part for some in files.values() for part in some)
+        days = [day for day in of_files if begin <= day < until] or [WHOLE]
         day = date.fromisoformat(git("show", "-s", "--format=%cs", commit).strip())
         return Citation(
             commit,

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import duckdb
 
+from pipeline.core.days import in_months, month_of
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.files.sql import literal, parquet, quoted
 from schemas.table import Table
@@ -273,10 +274,13 @@ def groups(sides: Sides) -> Iterator[list[date]]:
     """The days in order, in groups of about GROUP_BYTES; at least one group."""
     group: list[date] = []
     size = 0
-    for day in sides.days:
+    days, months = sides.days, in_months(sides.days)
+    for place, day in enumerate(days):
         group.append(day)
         size += sum(files[day].stat().st_size for files in (sides.before, sides.after) if day in files)
-        if size > GROUP_BYTES:
+        # Where one side has days and the other months, all of a month is compared at once.
+        month_goes_on = months and place + 1 < len(days) and month_of(days[place + 1]) == month_of(day)
+        if size > GROUP_BYTES and not month_goes_on:
             yield group
             group, size = [], 0
     if group:

@@ -6,7 +6,7 @@ cache is fetched when it is opened; where days were asked for, all of them befor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -17,12 +17,13 @@ import duckdb
 from dvc.repo import Repo
 from fsspec import AbstractFileSystem
 
-from pipeline.core.days import WHOLE
+from pipeline.core.days import WHOLE, ends, in_months
 from pipeline.core.errors import ParamsError, PipelineError
-from pipeline.files.layout import PART, PREFIX
+from pipeline.files.layout import day_path
 from pipeline.files.sql import literal, quoted
 from pipeline.versions import snapshots
 from pipeline.versions.snapshots import Snapshot
+from schemas.tables import TABLES
 
 PROTOCOL = "snapshot"
 
@@ -74,11 +75,24 @@ class Objects(AbstractFileSystem):  # type: ignore[misc]
 
 
 class Past(NamedTuple):
-    """A connection to a snapshot, its files, and the days that it has of each table."""
+    """A connection to a snapshot, its files, and the days, or months, that it has of each table.
+
+    `asked` are the days that were asked for, both included.
+    """
 
     days: Mapping[str, Mapping[date, str]]
     connection: duckdb.DuckDBPyConnection
     files: Objects
+    asked: tuple[date, date]
+
+    def listed(self, table: str) -> str:
+        """SQL for the list of the files of a table."""
+        return _listed(table, self.days[table])
+
+    @property
+    def condition(self) -> str:
+        """SQL for: the day was asked for."""
+        return _asked("event_date", self.asked)
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -94,30 +108,50 @@ class Past(NamedTuple):
 def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: date | None = None) -> Past:
     """A view of each table, over the days from `first` to `last`, both included.
 
-    The views have event_date beside their columns. Raises ParamsError where no day is left.
+    The views have event_date beside their columns, and event_month where files are months. Raises ParamsError where no
+    day is left.
     """
+    asked = (first or date.min, last or date.max)
     chosen = {table: _between(snapshot, table, first, last) for table in snapshot.files}
     files = {_name(table, day): md5 for table, days in chosen.items() for day, md5 in days.items()}
     if first or last:  # days that were asked for are all fetched at once, which is quicker than one after the other
         snapshots.bring(repo, snapshot.name, set(files.values()))
-    past = Past(chosen, duckdb.connect(), Objects(repo, snapshot.name, files))
+    past = Past(chosen, duckdb.connect(), Objects(repo, snapshot.name, files), asked)
     past.connection.register_filesystem(past.files)
     past.connection.execute("SET TimeZone = 'UTC'")  # whatever the machine's is
     with past.explained():
         for table, days in chosen.items():
             # The first file is opened for its columns: one that is here, if any is.
             order = sorted(days, key=lambda day: (not Path(repo.cache.local.oid_to_path(days[day])).exists(), day))
-            listed = ", ".join(literal(f"{PROTOCOL}://{_name(table, day)}") for day in order)
-            hive = "false" if WHOLE in days else "true, hive_types = {'event_date': DATE}"
-            past.connection.execute(
-                f"CREATE VIEW {quoted(table)} AS FROM read_parquet([{listed}], hive_partitioning = {hive})"
-            )
+            hive = "false" if WHOLE in days else "true, hive_types = {'event_date': DATE, 'event_month': VARCHAR}"
+            rows = f"read_parquet({_listed(table, order)}, hive_partitioning = {hive})"
+            past.connection.execute(f"CREATE VIEW {quoted(table)} AS {_select(table, rows, days, asked)}")
     return past
+
+
+def _listed(table: str, days: Iterable[date]) -> str:
+    return f"[{', '.join(literal(f'{PROTOCOL}://{_name(table, day)}') for day in days)}]"
+
+
+def _asked(day: str, asked: tuple[date, date]) -> str:
+    return f"{day} BETWEEN DATE '{asked[0]}' AND DATE '{asked[1]}'"
+
+
+def _select(table: str, rows: str, days: Collection[date], asked: tuple[date, date]) -> str:
+    """Months hold days that were not asked for, and their names don't say the day of a row."""
+    known = {one.name: one.instant for one in TABLES}
+    if not in_months(days) or not (instant := known.get(table)):
+        return f"FROM {rows}"
+    return f"SELECT * FROM (SELECT *, ({instant})::DATE AS event_date FROM {rows}) WHERE {_asked('event_date', asked)}"
 
 
 def _between(snapshot: Snapshot, table: str, first: date | None, last: date | None) -> dict[date, str]:
     days = snapshot.files[table]
-    found = {day: md5 for day, md5 in days.items() if day == WHOLE or (first or day) <= day <= (last or day)}
+    found = {
+        day: md5
+        for day, md5 in days.items()
+        if day == WHOLE or ((first or date.min) < ends(day)[1] and ends(day)[0] <= (last or date.max))
+    }
     if not found:
         raise ParamsError(
             f"{snapshot.title} has no day of {table} from {first or 'its first'} to {last or 'its last'}",
@@ -129,4 +163,4 @@ def _between(snapshot: Snapshot, table: str, first: date | None, last: date | No
 
 
 def _name(table: str, day: date) -> str:
-    return f"{table}/{PREFIX}{day}/{PART}"
+    return str(day_path(Path(table), day))

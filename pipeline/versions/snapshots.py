@@ -17,7 +17,7 @@ from typing import NamedTuple
 from dvc.repo import Repo
 from dvc_data.hashfile.hash_info import HashInfo
 
-from pipeline.core.days import parse_day
+from pipeline.core.days import parse_part
 from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.lock import outs
 from pipeline.core.paths import Paths
@@ -32,7 +32,9 @@ from pipeline.versions.place import explained
 # The name of what lies in the project's folder, whether it was committed or not, as DVC calls it.
 WORKSPACE = "workspace"
 
-FILE = re.compile(r"(?P<table>[\w-]+)/event_date=(?P<day>\d{4}-\d\d-\d\d|whole)/part-0\.parquet")
+FILE = re.compile(
+    r"(?P<table>[\w-]+)/(event_date=(?P<day>\d{4}-\d\d-\d\d|whole)|event_month=(?P<month>\d{4}-\d\d))/part-0\.parquet"
+)
 
 # Files read side by side; hashing leaves Python's lock alone.
 THREADS = 2
@@ -79,7 +81,7 @@ def _of_workspace(paths: Paths) -> dict[str, dict[date, str]]:
     """Raises DataError where there is none, or its files are not those that export wrote."""
     tables = sorted(path for path in paths.export.iterdir() if path.is_dir()) if paths.export.is_dir() else []
     files = {
-        f"{folder.name}/event_date={day}/part-0.parquet": day_path(folder, day)
+        str(day_path(folder, day).relative_to(paths.export)): day_path(folder, day)
         for folder in tables
         for day in days_in(folder)
     }
@@ -100,7 +102,7 @@ def _by_table(files: Mapping[str, str]) -> dict[str, dict[date, str]]:
     found: dict[str, dict[date, str]] = {}
     for path, own in sorted(files.items()):
         if match := FILE.fullmatch(path):
-            found.setdefault(match["table"], {})[parse_day(match["day"])] = own
+            found.setdefault(match["table"], {})[parse_part(match["day"] or match["month"])] = own
     return found
 
 

@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
+from pipeline.core.days import DAYS as IN_FOOTER
 from pipeline.files.sql import literal, quoted
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from schemas.context_metadata import CONTEXT_METADATA
@@ -41,10 +42,18 @@ def days_between(first: date, last: date) -> str:
     return f"SELECT CAST(day AS DATE) AS event_date FROM {days} AS days (day)"
 
 
-def days_of_files(pattern: str) -> str:
-    """By the files that a view reads: without a date in it, the database is the same bytes each night."""
+def days_of_months(files: str) -> str:
+    """By the footers of files of months, each of which says what days it has. `files` is SQL: a pattern or a list."""
+    first, last = (f"CAST(split_part(decode(value), '/', {n}) AS TIMESTAMP)" for n in (1, 2))
+    days = f"unnest(generate_series({first}, {last}, INTERVAL 1 DAY))"
+    footers = f"parquet_kv_metadata({files}) WHERE decode(key) = {literal(IN_FOOTER)}"
+    return f"SELECT CAST({days} AS DATE) AS event_date FROM {footers}"
+
+
+def days_of_files(files: str) -> str:
+    """By the names of files of days: without a date in a view, the database is the same bytes each night."""
     day = r"CAST(regexp_extract(file, 'event_date=(\d{4}-\d\d-\d\d)', 1) AS DATE)"
-    return f"SELECT {day} AS event_date FROM glob({literal(pattern)})"
+    return f"SELECT {day} AS event_date FROM glob({files})"
 
 
 # In the order in which they need each other.
