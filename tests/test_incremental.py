@@ -31,7 +31,21 @@ def said(capsys: pytest.CaptureFixture[str], stage: str) -> str:
 
 
 STEPS = st.sampled_from(
-    ["insert", "update", "delete", "move", "fewer days", "more days", "filter", "damage", "cut", "lose", "copy", "mode"]
+    [
+        "insert",
+        "update",
+        "delete",
+        "move",
+        "fewer days",
+        "more days",
+        "filter",
+        "damage",
+        "cut",
+        "lose",
+        "copy",
+        "mode",
+        "files",
+    ]
 )
 
 
@@ -59,6 +73,8 @@ def step(name: str, db: Database, project: Project, chance: random.Random) -> No
         project.set(extract__days=chance.randint(1, 2) if name == "fewer days" else chance.randint(3, 5))
     elif name == "filter":
         project.set(extract__user_id=chance.choice([None, USER_A, [USER_A, USER_B]]))
+    elif name == "files":
+        project.set(extract__files=chance.choice(["day", "month"]))
     elif name == "mode":
         project.set(validate__failure_cases=chance.randint(0, 3))
     elif files:

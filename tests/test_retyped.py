@@ -35,24 +35,25 @@ def rows(number: int, size: int = 20) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=RAW)
 
 
-def write(path: Path, schema: pa.Schema, batch: pa.RecordBatch) -> str:
+def write(path: Path, schema: pa.Schema, batch: pa.RecordBatch, facts: dict[str, str] | None = None) -> str:
     columns = [
         pa.ExtensionArray.from_storage(field.type, values) if isinstance(field.type, pa.BaseExtensionType) else values
         for field, values in zip(schema, batch.columns, strict=True)
     ]
-    with DayWriter(path, schema, DISTINCT) as writer:
+    with DayWriter(path, schema, DISTINCT, facts) as writer:
         writer.write(pa.RecordBatch.from_arrays(columns, schema=schema))
     return writer.sha256
 
 
+@pytest.mark.parametrize("facts", [{}, {"pipeline.days": "2025-10-03/2025-10-27"}], ids=["a day", "a month"])
 @pytest.mark.parametrize(
     "batch",
     [rows(0), rows(1), rows(500), rows(40_000), rows(60, 1_000_000), rows(30).slice(0, 0)],
     ids=["no rows", "one row", "rows", "three row groups", "large texts", "a slice of nothing"],
 )
-def test_a_copy_is_what_would_have_been_written(tmp_path: Path, batch: pa.RecordBatch) -> None:
-    raw, export = write(tmp_path / "raw", RAW, batch), write(tmp_path / "export", EXPORT, batch)
-    assert retyped(tmp_path / "raw", tmp_path / "copy", (RAW, EXPORT), DISTINCT) == Retyped(raw, export)
+def test_a_copy_is_what_would_have_been_written(tmp_path: Path, batch: pa.RecordBatch, facts: dict[str, str]) -> None:
+    raw, export = (write(tmp_path / name, schema, batch, facts) for name, schema in (("raw", RAW), ("export", EXPORT)))
+    assert retyped(tmp_path / "raw", tmp_path / "copy", (RAW, EXPORT), DISTINCT, facts) == Retyped(raw, export)
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "export").read_bytes()
 
 
@@ -66,7 +67,7 @@ def test_a_copy_is_what_would_have_been_written(tmp_path: Path, batch: pa.Record
 )
 def test_what_is_not_alike_is_not_copied(tmp_path: Path, raw: pa.Schema, export: pa.Schema) -> None:
     write(tmp_path / "raw", raw, rows(10))
-    assert retyped(tmp_path / "raw", tmp_path / "copy", (raw, export), DISTINCT) is None
+    assert retyped(tmp_path / "raw", tmp_path / "copy", (raw, export), DISTINCT, {}) is None
     assert not (tmp_path / "copy").exists()
 
 
@@ -75,7 +76,7 @@ def test_what_is_no_such_file_is_not_copied(tmp_path: Path, size: int) -> None:
     write(tmp_path / "raw", RAW, rows(10))
     content = (tmp_path / "raw").read_bytes()
     (tmp_path / "raw").write_bytes(content[:size])
-    assert retyped(tmp_path / "raw", tmp_path / "copy", (RAW, EXPORT), DISTINCT) is None
+    assert retyped(tmp_path / "raw", tmp_path / "copy", (RAW, EXPORT), DISTINCT, {}) is None
     assert not (tmp_path / "copy").exists()
 
 

@@ -26,20 +26,22 @@ class Piece(NamedTuple):
     day: date
     offset: int
     batch: pyarrow.RecordBatch
+    time: str | None = None  # the column that says the day of a row
+
+    @property
+    def days(self) -> pyarrow.Array:
+        """The day of each row."""
+        if not isinstance(self.day, Month):
+            return pyarrow.repeat(pyarrow.scalar(self.day, pyarrow.date32()), self.batch.num_rows)
+        return self.batch.column(str(self.time)).cast(pyarrow.date32(), safe=False)
 
 
-def days_of(table: Table, piece: Piece) -> pyarrow.Array:
-    """The day of each row."""
-    if not isinstance(piece.day, Month):
-        return pyarrow.repeat(piece.day, piece.batch.num_rows)
-    return piece.batch.column(str(table.time)).cast(pyarrow.date32(), safe=False)
-
-
-def chunks(files: Mapping[date, Path], schema: pyarrow.Schema, batch_size: int) -> Iterator[list[Piece]]:
+def chunks(files: Mapping[date, Path], table: Table, batch_size: int) -> Iterator[list[Piece]]:
     """All rows in order, in lists of pieces of at most `batch_size` rows and about BATCH_BYTES bytes together.
 
     A check costs as much for ten rows as for a thousand, so small days are checked together.
     """
+    schema = table.arrow_schema("raw")
     pieces: list[Piece] = []
     room, size = batch_size, 0
     for day, path in files.items():
@@ -48,7 +50,7 @@ def chunks(files: Mapping[date, Path], schema: pyarrow.Schema, batch_size: int) 
             begin = 0
             while begin < batch.num_rows:
                 part = batch.slice(begin, room)
-                pieces.append(Piece(day, offset + begin, part))
+                pieces.append(Piece(day, offset + begin, part, table.time))
                 begin, room, size = begin + part.num_rows, room - part.num_rows, size + part.nbytes
                 if not room or size > BATCH_BYTES:
                     yield pieces

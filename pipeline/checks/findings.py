@@ -15,6 +15,7 @@ import pyarrow
 from pyarrow import csv
 
 from pipeline.checks.chunks import Piece
+from pipeline.core.days import WHOLE
 from pipeline.core.errors import RowsInvalidError
 from pipeline.core.progress import count
 from pipeline.files.layout import replacing
@@ -62,8 +63,9 @@ class Findings:
             ids = some.column(self.key).cast(pyarrow.string()).to_pylist()
             if not self.with_values:  # an id that is no cuid may be anything
                 ids = [id_ if id_ and re.fullmatch(CUID, id_) else None for id_ in ids]
-            for id_, value in zip(ids, self._values(some, columns), strict=True):
-                self.listed.append(Finding(self.table, piece.day, id_, column, check, value))
+            days = (WHOLE if day == WHOLE else day for day in piece._replace(batch=some).days.to_pylist())
+            for day, id_, value in zip(days, ids, self._values(some, columns), strict=True):
+                self.listed.append(Finding(self.table, day, id_, column, check, value))
 
     @property
     def in_order(self) -> list[Finding]:

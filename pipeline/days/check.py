@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow
 
-from pipeline.checks.chunks import Piece, ahead, chunks, days_of
+from pipeline.checks.chunks import Piece, ahead, chunks
 from pipeline.checks.findings import Findings
 from pipeline.core import progress
 from pipeline.files.layout import day_path
@@ -47,7 +47,7 @@ def check_days(task: CheckTask) -> Findings:
     findings.counts = {(check.column, check.name): 0 for check in checks.each}
     files = {day: day_path(task.folder, day) for day in task.days}
     with DayWriter(task.quarantine, quarantine_schema(table), table.distinct) as writer:
-        for pieces in ahead(chunks(files, table.arrow_schema("raw"), task.batch_size)):
+        for pieces in ahead(chunks(files, table, task.batch_size)):
             reasons = check_chunk(pieces, checks, findings)
             for piece, why in zip(pieces, reasons, strict=False):
                 writer.write(_quarantined(table, piece, why))
@@ -71,6 +71,6 @@ def quarantine_schema(table: Table) -> pyarrow.Schema:
 def _quarantined(table: Table, piece: Piece, reasons: pyarrow.Array) -> pyarrow.RecordBatch:
     """The failing rows of a piece, whole, with their place in the raw file and the reason."""
     rows = piece.batch.num_rows
-    where = [days_of(table, piece), pyarrow.array(range(piece.offset, piece.offset + rows), pyarrow.int64())]
+    where = [piece.days, pyarrow.array(range(piece.offset, piece.offset + rows), pyarrow.int64())]
     batch = pyarrow.RecordBatch.from_arrays([*piece.batch.columns, *where, reasons], schema=quarantine_schema(table))
     return batch.filter(reasons.is_valid())

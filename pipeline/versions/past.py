@@ -123,7 +123,8 @@ def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: dat
         for table, days in chosen.items():
             # The first file is opened for its columns: one that is here, if any is.
             order = sorted(days, key=lambda day: (not Path(repo.cache.local.oid_to_path(days[day])).exists(), day))
-            hive = "false" if WHOLE in days else "true, hive_types = {'event_date': DATE, 'event_month': VARCHAR}"
+            kind = "'event_month': VARCHAR" if in_months(days) else "'event_date': DATE"
+            hive = "false" if WHOLE in days else f"true, hive_types = {{{kind}}}"
             rows = f"read_parquet({_listed(table, order)}, hive_partitioning = {hive})"
             past.connection.execute(f"CREATE VIEW {quoted(table)} AS {_select(table, rows, days, asked)}")
     return past

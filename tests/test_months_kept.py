@@ -1,0 +1,77 @@
+"""Snapshots with files of months: compared with those of days, asked later, cited and handed over."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import zipfile
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core.days import DAYS
+from tests.helpers import UNTIL, Clone
+
+pytestmark = pytest.mark.xdist_group("remote")
+
+AT = ("python", "-m", "commands.query", "--csv", "--at", "HEAD")
+
+
+@pytest.fixture(scope="module")
+def months(first_night: Clone, scratch: Path) -> Clone:
+    """A clone whose first commit has days and whose second has months, of the same rows. Read only."""
+    path = scratch / "months"
+    shutil.copytree(first_night.path, path, symlinks=True)
+    clone = Clone(path, first_night.env)
+    clone.change(("  files: day", "  files: month"))
+    clone.run("dvc", "repro")
+    clone.commit("months")
+    return clone
+
+
+def test_the_same_rows_in_other_files(months: Clone) -> None:
+    said = months.run("python", "-m", "commands.diff", "HEAD~1", "HEAD").stdout
+    assert "0 added, 0 removed, 0 modified; 6 files differ" in said
+
+
+def test_days_of_months_are_asked_for_later(months: Clone) -> None:
+    def ask(sql: str, *more: str) -> list[str]:
+        return months.run(*AT, sql, *more).stdout.splitlines()[1:]
+
+    first, last = UNTIL - timedelta(days=5), UNTIL - timedelta(days=1)
+    each = "SELECT event_date, count(*) FROM {} GROUP BY 1 ORDER BY 1"
+    days = [first + timedelta(days=n) for n in range(5)]
+    assert ask(each.format("behavioral_events")) == [f"{day},2" for day in days]
+    assert ask("SELECT DISTINCT event_month FROM behavioral_events") == ["2025-10"]
+    assert ask(each.format("event_days")) == [f"{day},1" for day in days]
+    some = ("--from", str(days[1]), "--to", str(days[2]))
+    assert ask(each.format("behavioral_events"), *some) == [f"{day},2" for day in days[1:3]]
+    assert ask(each.format("event_days"), *some) == [f"{day},1" for day in days[1:3]]
+    assert ask("SELECT max(event_date) FROM daily_activity") == [str(last)]
+    here = months.run("python", "-m", "commands.query", "--csv", each.format("event_days")).stdout.splitlines()[1:]
+    assert here == [f"{day},1" for day in days]
+
+
+def test_months_are_cited_and_handed_over(months: Clone, tmp_path: Path) -> None:
+    archive = tmp_path / "months.zip"
+    key = {"PSEUDONYM_KEY": "k" * 40}
+    said = months.run("python", "-m", "commands.bundle", "--pseudonyms", "--output", str(archive), **key).stdout
+    assert "2025-10-23 to 2025-10-27 (UTC), 10 rows" in said
+    with zipfile.ZipFile(archive) as opened:
+        opened.extractall(tmp_path)
+    (folder,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    readme = (folder / "README.md").read_text()
+    assert "holds one UTC month of one table" in (folder / "DATACARD.md").read_text()
+    assert "5 days" in (folder / "DATACARD.md").read_text()
+    command = next(line for line in readme.splitlines() if line.startswith("sed "))
+    found = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout.split()[
+        0
+    ]
+    assert f"if this prints its SHA-256, `{found}`" in readme
+    sql = (folder / "views.sql").read_text()
+    assert "event_month=2025-10/part-0.parquet" in sql
+    assert "TIMESTAMP '2025-10-23'" in sql
+    (file,) = folder.glob("data/behavioral_events/*/*")
+    assert pq.read_metadata(file).metadata[DAYS.encode()] == b"2025-10-23/2025-10-27"
