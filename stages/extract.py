@@ -42,6 +42,9 @@ from pipeline.postgres.session import shared_snapshot, transaction
 from pipeline.postgres.target import Target
 from schemas.tables import TABLES, chosen
 
+# More files, each with fewer rows, are better made of months: docs/internals.md.
+MANY_FILES, FEW_ROWS = 1_000, 2_000
+
 # Days that a message names before the rest is only counted.
 NAMED = 5
 
@@ -79,6 +82,8 @@ def extract(paths: Paths, params: Params) -> None:
     rows, all_ = (sum(file.rows for some in files.values() for file in some.values()), sum(map(len, files.values())))
     print(f"extract: kept {all_ - read}, read {read}, dropped {dropped}")
     print(f"extract: {count(rows, 'row')} in {count(all_, 'file')} under {paths.raw}")
+    if params.extract.files == "day" and all_ > MANY_FILES and rows < FEW_ROWS * all_:
+        print(f"extract: notice: {all_:,} files of few rows; with extract.files: month in params.yaml all is quicker")
     if not rows:
         of = " of the users in extract.user_id" if params.extract.user_id else ""
         print(f"extract: notice: the window holds no rows{of}; the files are there, empty", file=sys.stderr)

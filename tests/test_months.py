@@ -22,6 +22,7 @@ from pipeline.core.errors import DataError, PinError
 from pipeline.days import copy
 from schemas.rules import unique
 from schemas.table import Column, Table
+from stages import extract
 from tests.helpers import (
     UNTIL,
     USER_A,
@@ -235,6 +236,19 @@ def test_without_an_index_one_copy_is_cut_into_months(
         dict(db.run(f"SELECT at, count(*) FROM loose WHERE at >= '{FIRST}' AND at < '{UNTIL}' GROUP BY 1"))
     )
     assert len(batches) > 10
+
+
+def test_many_files_of_few_rows_are_told_of(
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(extract, "MANY_FILES", WINDOW - 1)
+    one = project(tmp_path / "one", "day")
+    one.extract()
+    notice = f"notice: {WINDOW} files of few rows; with extract.files: month in params.yaml all is quicker"
+    assert notice in capsys.readouterr().out
+    one.set(extract__files="month")
+    one.extract()
+    assert "notice" not in capsys.readouterr().out
 
 
 def test_readers_find_the_month_and_no_date(filled: Database, tmp_path: Path) -> None:

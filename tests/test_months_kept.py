@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.days import DAYS
+from tests.docs import blocks, run_shell, with_venv
 from tests.helpers import UNTIL, Clone
 
 pytestmark = pytest.mark.xdist_group("remote")
@@ -25,8 +26,7 @@ def months(first_night: Clone, scratch: Path) -> Clone:
     path = scratch / "months"
     shutil.copytree(first_night.path, path, symlinks=True)
     clone = Clone(path, first_night.env)
-    clone.change(("  files: day", "  files: month"))
-    clone.run("dvc", "repro")
+    run_shell(with_venv(clone), blocks("scale", language="sh")[1], {})
     clone.commit("months")
     return clone
 

@@ -24,7 +24,7 @@ SPARK = {"SPARK_LOCAL_IP": "127.0.0.1"}
 
 def test_another_engine_finds_all_up_to_date(clone: Clone) -> None:
     """Where it runs is no input: nothing runs again."""
-    (block,) = blocks("scale", language="sh")
+    block, _ = blocks("scale", language="sh")  # the other one: tests/test_months_kept.py
     said = run_shell(with_venv(clone), block, {})
     assert "Data and pipelines are up to date" in said
     assert "ready to query" in said

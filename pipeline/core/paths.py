@@ -56,7 +56,7 @@ class Paths:
 
     @property
     def raw(self) -> Path:
-        """What PostgreSQL held: a folder for each table, in it a file for each day."""
+        """What PostgreSQL held: a folder for each table, in it a file for each day or month."""
         return self.data / "raw"
 
     @property
@@ -66,7 +66,7 @@ class Paths:
 
     @property
     def export(self) -> Path:
-        """What is published: a folder for each table, in it a file for each day."""
+        """What is published: a folder for each table, in it a file for each day or month."""
         return self.data / "export"
 
     @property
