@@ -13,6 +13,7 @@ import duckdb
 
 from analyses import settings
 from analyses.settings import Settings
+from pipeline.core.days import in_months
 from pipeline.core.errors import DataError, PipelineError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params, load_params
@@ -47,6 +48,9 @@ class Snapshot:
             self.connection.execute(f"CREATE VIEW {quoted(table.name)} AS SELECT {columns} FROM {read}")
         days = self.files[views.OF]
         self.first, self.last = min(days), max(days)
+        if in_months(days):
+            asked = views.days_of_months(literal(pattern(paths.export / views.OF)))
+            ((self.first, self.last),) = self.rows(f"SELECT min(event_date), max(event_date) FROM ({asked})")
         for statement in views.create(views.days_between(self.first, self.last), self.files):
             self.connection.execute(statement)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
+from pipeline.core.days import ONE_DAY
 from pipeline.core.errors import PipelineError
 from pipeline.core.lock import outs
 from pipeline.core.paths import Paths
@@ -85,15 +87,24 @@ def _json(commit: str, path: str) -> Mapping[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
+def _window(paths: Paths, commit: str) -> str | None:
+    """The first day and the last one, in words."""
+    try:
+        begin, until = map(date.fromisoformat, _json(commit, str(paths.extract_report))["window"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return f"{begin} to {until - ONE_DAY}"
+
+
 def _version(paths: Paths, commit: str, day: str, md5: str) -> Version:
     quality, checks = (_json(commit, str(path)) for path in (paths.quality_report, paths.checks_report))
-    days = sorted(entry["day"] for entry in quality.get("files", []) if entry.get("day", "whole") != "whole")
+    by_day = any(entry.get("day", "whole") != "whole" for entry in quality.get("files", []))
     return Version(
         commit,
         day,
         (),
         md5,
-        f"{days[0]} to {days[-1]}" if days else None,
+        _window(paths, commit) if by_day else None,
         quality.get("rows"),
         quality.get("users"),
         checks.get("verdict"),

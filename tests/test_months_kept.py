@@ -54,6 +54,19 @@ def test_days_of_months_are_asked_for_later(months: Clone) -> None:
     assert here == [f"{day},1" for day in days]
 
 
+def test_the_window_is_told_by_days(months: Clone) -> None:
+    listed = months.run("python", "-m", "commands.versions").stdout.splitlines()
+    assert [line.split()[2:5] for line in listed[1:3]] == [["2025-10-23", "to", "2025-10-27"]] * 2
+
+
+def test_an_analysis_finds_the_window(months: Clone) -> None:
+    ask = "from analyses.snapshot import Snapshot; from pipeline.core.inputs import Inputs; "
+    ask += "from pipeline.core.paths import Paths; from pipeline.core.params import load_params; p = Paths(); "
+    ask += "q = load_params(p.params); s = Snapshot(p, q, Inputs(p, q, lambda p: p.tables, [])); "
+    ask += "print(s.first, s.last, s.count('FROM event_days'))"
+    assert months.run("python", "-c", ask).stdout.split() == ["2025-10-23", "2025-10-27", "5"]
+
+
 def test_months_are_cited_and_handed_over(months: Clone, tmp_path: Path) -> None:
     archive = tmp_path / "months.zip"
     key = {"PSEUDONYM_KEY": "k" * 40}
