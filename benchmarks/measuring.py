@@ -199,7 +199,7 @@ def set_param(copy: Path, name: str, value: str) -> None:
 def commit(folder: Path) -> None:
     git(folder, "init", "-q")
     git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "What the bench measures")
+    git(folder, "commit", "--allow-empty", "-qm", "What the bench measures")
 
 
 def forget(copy: Path) -> None:
