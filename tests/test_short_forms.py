@@ -24,10 +24,14 @@ def test_bench(clone: Clone) -> None:
         "Targets",
         "Research, as whole processes",
         "All rows of each view",
+        "A cold dvc repro with each engine",
+        "Estimate for 1,000,000,000 rows",
+        "all but one row a day in the last day",
+        "Requests, and what a night pushes",
     ):
         assert title in said
     rows = re.findall(r"^\| (.+?) \| at most (.+?) \| (.+?) \| (yes|no|-) \|$", said, re.M)
-    assert len(rows) == 12 + 4  # of the pipeline, and of research
+    assert len(rows) == 12 + 4 + 5 + 2 + 6  # of the pipeline, of research, of engines, the skewed day and many days
     assert ("a night on, rows sent by PostgreSQL, times the new day's", "1", "1.00", "yes") in rows
 
 
