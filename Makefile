@@ -13,11 +13,10 @@ ROWS ?= 1000000
 DAYS ?= 90
 SKEW ?= 0
 RUNS ?= 5
-MANY_DAYS ?= 1825
 PART ?= all
 KILLS ?= 100
 TIMES ?= 3
-SCALE = python -m benchmarks.scale $(PART) --rows $(ROWS) --days $(DAYS) --many-days $(MANY_DAYS) --runs $(RUNS)
+SCALE = python -m benchmarks.scale $(PART) --rows $(ROWS) --days $(DAYS) --runs $(RUNS)
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}' | \

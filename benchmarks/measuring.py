@@ -31,6 +31,7 @@ UNTIL, DAY_BEFORE = "2025-10-28", "2025-10-27"
 PYTHON_M = [sys.executable, "-m"]
 NOTHING_TO_DO = "Data and pipelines are up to date"
 EXTENSION = "CREATE EXTENSION pg_stat_statements;\n"
+SETTINGS = "SET client_min_messages = warning;\nSET maintenance_work_mem = '256MB';\n"
 PUBLIC = "public"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SET_CHILD_SUBREAPER = 36  # prctl(2)
@@ -141,7 +142,7 @@ def database(fillings: Mapping[str, Filling]) -> Iterator[tuple[str, list[str]]]
         for schema, filling in fillings.items():
             days = f"{filling.days:,} days"
             print(f"bench: filling PostgreSQL with {filling.rows:,} events over {days}, {schema}", file=sys.stderr)
-            script = f"CREATE SCHEMA IF NOT EXISTS {schema};\nSET search_path = {schema};\n{fill_sql()}"
+            script = f"{SETTINGS}CREATE SCHEMA IF NOT EXISTS {schema};\nSET search_path = {schema};\n{fill_sql()}"
             options = [part for name, value in filling._asdict().items() for part in ("-v", f"{name}={value}")]
             subprocess.run([*psql, *options, "-f", "-"], input=script, text=True, encoding="utf-8", check=True)
 
@@ -160,8 +161,7 @@ def fill_sql() -> str:
     tables, mark, indexes = migration.partition("-- CreateIndex")
     events = (ROOT / "benchmarks" / "fill.sql").read_text(encoding="utf-8")
     # CHECKPOINT, so that the server does not write these rows to disk while others are measured.
-    before = "SET client_min_messages = warning;\nSET maintenance_work_mem = '256MB';\n"
-    return f"{before}{tables}{events}{mark}{indexes}VACUUM ANALYZE;\nCHECKPOINT;\n"
+    return f"{tables}{events}{mark}{indexes}VACUUM ANALYZE;\nCHECKPOINT;\n"
 
 
 def ask(psql: list[str], env: Mapping[str, str], sql: str) -> str:

@@ -87,9 +87,10 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", metavar="ROWS", help="other sizes for the engines")
     parser.add_argument("--days", type=int, default=DAYS, help=f"the window; {DAYS} by default")
-    parser.add_argument("--many-days", type=int, default=MANY_DAYS, help=f"the long one; {MANY_DAYS:,} by default")
+    parser.add_argument("--many-days", type=int, help=f"the long one; {MANY_DAYS:,} by default, of {DAYS}")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"rounds; {RUNS} by default")
     args = parser.parse_args()
+    args.many_days = args.many_days or max(args.days * MANY_DAYS // DAYS, args.days + 1)
     args.sizes = sorted(set(args.sizes or (args.rows, 3 * args.rows)))
     if min(args.rows // 5, args.days, args.runs, *args.sizes) < 1 or args.many_days <= args.days:
         parser.error("--rows is at least 5, --days, --runs and --sizes at least 1, --many-days more than --days")
