@@ -119,10 +119,10 @@ def slopes(results: Results, sizes: Sequence[int]) -> dict[str, Slope]:
     """Of each engine that was measured, the median of the rounds' own slopes from the smallest to the largest size."""
     few, many = min(sizes), max(sizes)
     found = {}
-    for engine in ENGINES:
+    for engine in ENGINES if many > few else ():
         of_few, of_many = (results.runs.get(name(engine, rows), []) for rows in (few, many))
         each = [slope(one, other, (many - few) / 1e6) for one, other in zip(of_few, of_many, strict=True)]
-        if each and many > few:
+        if each:
             middle = Slope(*(median(values) for values in zip(*each, strict=True)))
             found[engine] = middle._replace(start=max(middle.start - middle.clock * few / 1e6, 0.0))
     return found
@@ -192,7 +192,7 @@ def pays(found: Mapping[str, Slope]) -> str:
 def targets(results: Results, sizes: Sequence[int]) -> list[Found]:
     few, many = min(sizes), max(sizes)
     found: list[Found] = []
-    for engine in ENGINES:
+    for engine in ENGINES if many > few else ():
         value = results.ratio(name(engine, many), name(engine, few)) if name(engine, many) in results.runs else None
         found.append((f"{engine}: {many:,} rows, times the time of {few:,}", value, many / few, ".2f"))
     peaks = [(results.peak(step), step) for step in results.runs]

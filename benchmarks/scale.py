@@ -94,6 +94,10 @@ def main() -> None:
     args.sizes = sorted(set(args.sizes or (args.rows, 3 * args.rows)))
     if min(args.rows // 5, args.days, args.runs, *args.sizes) < 1 or args.many_days <= args.days:
         parser.error("--rows is at least 5, --days, --runs and --sizes at least 1, --many-days more than --days")
+    if args.part in ("days", "all") and args.rows // 5 <= args.many_days:
+        parser.error(
+            f"a fifth of --rows is more than {args.many_days:,}, the longer window's days, so that each has rows"
+        )
     print(in_order(lambda: measured(list(PARTS) if args.part == "all" else [args.part], args)))
 
 

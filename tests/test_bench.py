@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import engines, skewed, windows
 from benchmarks.local_cluster import core_seconds, peak_mb
-from benchmarks.measuring import PUBLIC, Filling, ask, database, environment, measure
+from benchmarks.measuring import PUBLIC, Filling, ask, database, environment, measure, set_param
 from benchmarks.report import Results, Run, held
 from benchmarks.windows import DAY, MONTH, Copy, Window
 from tests.fix_remote import S3
@@ -122,6 +122,15 @@ def test_windows_are_those_that_params_know(
     (tmp_path / "params.yaml").write_text(f"extract: {extract}\n")
     monkeypatch.setattr(windows, "ROOT", tmp_path)
     assert windows.windows(90, 1825) == expected
+
+
+def test_a_param_is_changed_and_nothing_else(tmp_path: Path) -> None:
+    params = tmp_path / "params.yaml"
+    params.write_text("extract:\n  # files: of what\n  files: day\n  days: 90\n")
+    set_param(tmp_path, "files", MONTH)
+    assert params.read_text() == "extract:\n  # files: of what\n  files: month\n  days: 90\n"
+    with pytest.raises(SystemExit, match=r"0 lines such as '  hours: \.\.\.', expected 1"):
+        set_param(tmp_path, "hours", "1")
 
 
 @pytest.mark.xdist_group("remote")
