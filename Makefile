@@ -3,7 +3,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 # `make -j refresh repro` is still one after the other.
 .NOTPARALLEL:
-.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote tag bundle check docs test test-long lint bench simulate simulate-causalpy faults faults-dask test-airflow test-mlflow test-causalpy clean
+.PHONY: help setup repro refresh night show history status analyses causalpy queries summary remote tag bundle check docs test test-long lint bench bench-scale simulate simulate-causalpy faults faults-dask test-airflow test-mlflow test-causalpy clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -13,8 +13,10 @@ ROWS ?= 1000000
 DAYS ?= 90
 SKEW ?= 0
 RUNS ?= 5
+PART ?= all
 KILLS ?= 100
 TIMES ?= 3
+SCALE = python -m benchmarks.scale $(PART) --rows $(ROWS) --days $(DAYS) --runs $(RUNS)
 
 help: ## print the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}' | \
@@ -109,9 +111,13 @@ lint: $(BIN)/.ready-dev ## check style, types and the packages
 	@$(RUN) python -m pip --disable-pip-version-check check
 	@$(RUN) python -m tests.audit
 
-bench: $(BIN)/.ready-dev ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
+bench: $(BIN)/.ready-dev $(BIN)/.ready-dask ## measure against a bare COPY (ROWS, DAYS, SKEW, RUNS)
 	@$(RUN) python -m benchmarks.bench --rows $(ROWS) --days $(DAYS) --skew $(SKEW) --runs $(RUNS)
 	@echo; $(RUN) python -m benchmarks.research --rows $(ROWS) --runs $(RUNS)
+	@echo; $(RUN) $(SCALE)
+
+bench-scale: $(BIN)/.ready-dev $(BIN)/.ready-dask ## its last part: engines, a skewed day, years (PART)
+	@$(RUN) $(SCALE)
 
 simulate: $(BIN)/.ready-analyses ## do the intervals of analyses/ hold? (four minutes)
 	@$(RUN) python -m benchmarks.simulate

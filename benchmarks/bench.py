@@ -4,8 +4,8 @@ Fills a private PostgreSQL with synthetic events, works in a copy of the checkou
 goes to stderr; stdout gets Markdown tables. A missed target is a "no" in the last table and no failure: this is a
 measurement, not a test.
 
-Peak memory is ru_maxrss of the process and the children it waited for, in MB of 1,000,000 bytes. Linux counts what the
-parent held when it forked, so this module imports nothing heavy. The server's own memory is nobody's in these tables.
+The server's own memory is nobody's in these tables. Linux counts what the parent held when it forked, so this module
+imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +26,23 @@ from statistics import median
 
 import yaml
 
-from benchmarks import standby
+from benchmarks.measuring import (
+    DAY_BEFORE,
+    NOTHING_TO_DO,
+    PUBLIC,
+    PYTHON_M,
+    ROOT,
+    UNTIL,
+    Filling,
+    ask,
+    commit,
+    database,
+    environment,
+    forget,
+    in_order,
+    measure,
+    working_copy,
+)
 from benchmarks.report import (
     COLD,
     COLD_REPORT,
@@ -55,20 +68,14 @@ from benchmarks.report import (
     markdown,
     targets,
 )
-from pipeline.core.errors import PipelineError
-from pipeline.sample import server as pgserver
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from schemas.tables import TABLES
 
-ROOT = Path(__file__).resolve().parent.parent
-UNTIL, DAY_BEFORE, LAST_DAY = "2025-10-28", "2025-10-27", "2025-10-27"
+LAST_DAY = DAY_BEFORE  # UNTIL is exclusive
 PLAIN_RUNS = 2  # it takes long and its ratio is far from 1
 PLAIN_ROWS = 2_000_000  # beyond, it may need more memory than there is
-PYTHON_M = [sys.executable, "-m"]
 TABLE = BEHAVIORAL_EVENTS.name
-EXTENSION = "CREATE EXTENSION pg_stat_statements;\n"
 WORDS = "words"  # a schema of the database, and the folder of the project that reads it
-NOTHING_TO_DO = "Data and pipelines are up to date"
 
 
 @dataclass(frozen=True)
@@ -81,112 +88,6 @@ class Step:
     prepare: Callable[[], None] = lambda: None
     expect: str = ""
     rounds: int = sys.maxsize
-
-
-def environment(url: str) -> dict[str, str]:
-    """The caller's, without what would lead psql, Git or DVC elsewhere or make Python another; `python` is this one."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PG", "GIT_", "DVC_", "PYTHON"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return kept | {"DATABASE_URL": url, "PATH": path}
-
-
-def measure(command: list[str], cwd: Path, env: Mapping[str, str], *, expect: str = "") -> tuple[Run, str]:
-    """Run a process to its end. A failure, or another text than `expect`, ends the bench with its last words."""
-    # DVC's settings and its memory of file hashes, which it else keeps outside the project: cold has to mean cold.
-    own = {f"DVC_{kind}_DIR": str(cwd / ".dvc" / "site") for kind in ("SITE_CACHE", "GLOBAL_CONFIG", "SYSTEM_CONFIG")}
-    # The floor's CSV goes nowhere; what others print is short.
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**env, **own},
-            stdin=subprocess.DEVNULL,
-            stdout=output if Path(command[0]).name != "psql" else subprocess.DEVNULL,
-            stderr=errors,
-            start_new_session=True,  # so that Ctrl-C reaches it once, from here
-        )
-        try:
-            _, status, usage = os.wait4(process.pid, 0)
-        except BaseException:
-            stop(process)
-            raise
-        seconds = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        said, complaint = output.read().decode(errors="replace"), errors.read().decode(errors="replace")
-    if process.returncode or expect not in said:
-        last = "\n".join((complaint.strip() or said.strip()).splitlines()[-15:])
-        raise SystemExit(f"bench: {' '.join(command)[:200]} ended with {process.returncode}:\n{last}")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes of ru_maxrss, getrusage(2)
-    return Run(seconds, usage.ru_maxrss * unit / 1e6), said
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and its children."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-
-
-@contextmanager
-def database(rows: int, days: int, skew: float) -> Iterator[tuple[str, list[str]]]:
-    """A server with the synthetic events; yields its URL and the psql command that reaches it."""
-    home = pgserver.private_folder(f"behavioral-events-bench-{os.urandom(4).hex()}")
-    psql: list[str] = []
-
-    def fill(where: dict[str, str]) -> None:
-        print(f"bench: filling PostgreSQL with {rows:,} events", file=sys.stderr)
-        psql.extend([str(pgserver.binaries(home) / "psql"), "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", where["host"]])
-        psql.extend(["-p", where["port"], "-U", where["user"], "-d", where["dbname"]])
-        migration = (ROOT / "schemas" / "app" / "migration.sql").read_text(encoding="utf-8")
-        # Indexes and foreign keys after the rows, because that is faster.
-        tables, mark, indexes = migration.partition("-- CreateIndex")
-        events = (ROOT / "benchmarks" / "fill.sql").read_text(encoding="utf-8")
-        # CHECKPOINT, so that the server does not write these rows to disk while others are measured.
-        before = "SET client_min_messages = warning;\nSET maintenance_work_mem = '256MB';\n"
-        before += EXTENSION
-        script = f"{before}{tables}{events}{mark}{indexes}VACUUM ANALYZE;\nCHECKPOINT;\n"
-        values = {"rows": rows, "days": days, "last_day_rows": round(rows * skew)}
-        options = [part for name, value in values.items() for part in ("-v", f"{name}={value}")]
-        # The same rows again, with words in each that begin as numbers do that JSON has not.
-        again = f"CREATE SCHEMA {WORDS};\nSET search_path = {WORDS};\n{script.replace(EXTENSION, '')}"
-        for title, part in (("Übung ", script), ("info, nan ", again)):
-            command = [*psql, *options, "-v", f"title={title}", "-f", "-"]
-            subprocess.run(command, input=part, text=True, encoding="utf-8", check=True)
-
-    try:
-        # It counts the rows that COPY sent, by statement.
-        with pgserver.running(home, "bench", fill, shared_preload_libraries="pg_stat_statements") as where:
-            yield standby.url(where), psql
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def git(folder: Path, *arguments: str) -> str:
-    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "commit.gpgsign=false"]
-    command = ["git", *identity, "-c", "core.hooksPath=/dev/null", *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=environment(""), check=True, text=True, stdout=subprocess.PIPE
-    ).stdout
-
-
-def working_copy(to: Path, days: int) -> None:
-    """The checkout as it stands, uncommitted files included, as a repository of its own that wants `days` days."""
-    for name in git(ROOT, "ls-files", "-co", "--exclude-standard", "-z").split("\0"):
-        if name and (ROOT / name).is_file():
-            (to / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, to / name)
-    params = to / "params.yaml"
-    text, found = re.subn(r"(?m)^  days: \d+$", f"  days: {days}", params.read_text(encoding="utf-8"))
-    if found != 1:
-        raise SystemExit(f"bench: params.yaml has {found} lines such as '  days: 90', expected 1")
-    params.write_text(text, encoding="utf-8")
-    (to / "watermark.yaml").unlink(missing_ok=True)  # which pins another source
-    commit(to)
 
 
 def table_copy(copy: Path, to: Path) -> None:
@@ -256,19 +157,6 @@ LIBRARIES = {
     "load": "duckdb",
 }
 IMPORTS = [f'python -c "import {names}, os; os._exit(0)"' for names in LIBRARIES.values()]
-
-
-def commit(folder: Path) -> None:
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "What the bench measures")
-
-
-def forget(copy: Path) -> None:
-    """Take from a working copy what a run left: outputs, lock, cache, run cache and what DVC remembers."""
-    for name in ("data", ".dvc/cache", ".dvc/tmp", ".dvc/site"):
-        shutil.rmtree(copy / name, ignore_errors=True)
-    (copy / "dvc.lock").unlink(missing_ok=True)
 
 
 # What a stage would keep or skip thanks to an earlier run.
@@ -353,14 +241,13 @@ def night(copy: Path, psql: list[str], env: Mapping[str, str], days: int) -> tup
     return refreshed, made, figures
 
 
-def ask(psql: list[str], env: Mapping[str, str], sql: str) -> str:
-    return subprocess.run([*psql, "-c", sql], env=env, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
-
-
 def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only: bool) -> Results:
     settings = {"rows": rows, "days": days, "skew": skew, "runs": runs, "memory_only": memory_only}
     results = Results(dict(settings))
-    with database(rows, days, skew) as (url, psql), tempfile.TemporaryDirectory(prefix="behavioral-events-") as name:
+    filling = Filling(rows, days, round(rows * skew))
+    # The same rows again, with words in each that begin as numbers do that JSON has not.
+    fillings = {PUBLIC: filling, WORDS: filling._replace(title="info, nan ")}
+    with database(fillings) as (url, psql), tempfile.TemporaryDirectory(prefix="behavioral-events-") as name:
         folder, env = Path(name), environment(url)
         working_copy(folder / "copy", days)
         results.machine = machine(results.settings, ask(psql, env, "SHOW server_version"))
@@ -388,8 +275,11 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                 print(f"bench: round {number}/{runs}: {step.name}: {took}", file=sys.stderr)
                 if step.name == COLD_REPORT:
                     refreshed, made, results.night = night(folder / "copy", psql, env, days)
-                    both = Run(refreshed.seconds + made.seconds, max(refreshed.peak_mb, made.peak_mb))
-                    for name, run in ((NIGHT_REFRESH, refreshed), (NIGHT_REPRO, made), (NIGHT, both)):
+                    for name, run in (
+                        (NIGHT_REFRESH, refreshed),
+                        (NIGHT_REPRO, made),
+                        (NIGHT, refreshed.then(made)),
+                    ):
                         results.runs.setdefault(name, []).append(run)
                     took = f"{refreshed.seconds:.2f} + {made.seconds:.2f} s"
                     print(f"bench: round {number}/{runs}: the night after: {took}", file=sys.stderr)
@@ -399,14 +289,6 @@ def bench(rows: int, days: int, skew: float, runs: int, plain: bool, memory_only
                 command = [*PYTHON_M, "benchmarks.query_times", file, str(EXECUTIONS)]
                 results.queries[strategy] = json.loads(measure(command, folder / "copy", env)[1])
     return results
-
-
-def put_away(number: int, _: object) -> None:
-    """The first signal ends the bench in order; further ones do not disturb the cleaning up."""
-    for other in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(other, signal.SIG_IGN)
-    print(f"bench: stopped by {signal.Signals(number).name}; removing what was made", file=sys.stderr)
-    raise SystemExit(128 + number)
 
 
 def main() -> None:
@@ -431,15 +313,8 @@ def main() -> None:
     if args.plain is None and args.rows > PLAIN_ROWS:
         print(f"bench: more than {PLAIN_ROWS:,} rows: without the plain way (--plain measures it)", file=sys.stderr)
     plain = args.rows <= PLAIN_ROWS if args.plain is None else args.plain
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, put_away)
     runs = 1 if args.memory_only else args.runs
-    try:
-        results = bench(args.rows, args.days, args.skew, runs, plain, args.memory_only)
-    except PipelineError as error:
-        raise SystemExit(f"bench: error: {error}") from None
-    except subprocess.CalledProcessError as error:
-        raise SystemExit(f"bench: {Path(error.cmd[0]).name} failed with {error.returncode}; see above") from None
+    results = in_order(lambda: bench(args.rows, args.days, args.skew, runs, plain, args.memory_only))
     if args.fewer:
         other = json.loads(args.fewer.read_text(encoding="utf-8"))
         seconds = median(run["seconds"] for run in other["runs"][COLD])

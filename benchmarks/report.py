@@ -6,10 +6,11 @@ import importlib.metadata
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import TypeAlias
 
 from pipeline.core.progress import count
 
@@ -34,10 +35,19 @@ NIGHT_LIMIT, NIGHT_LIMIT_OF_MANY = 0.35, 0.10  # times the cold run
 
 @dataclass(frozen=True)
 class Run:
-    """One process from start to end."""
+    """One process from start to end, and the workers that it left to themselves."""
 
     seconds: float
     peak_mb: float
+    core_seconds: float = 0.0  # user and system, without the workers'
+    worker_seconds: float = 0.0  # of cores, of all workers
+    worker_mb: float = 0.0  # the peak of the largest
+
+    def then(self, other: Run) -> Run:
+        """This one and another after it, as one."""
+        seconds, peak = self.seconds + other.seconds, max(self.peak_mb, other.peak_mb)
+        cores, of_workers = self.core_seconds + other.core_seconds, self.worker_seconds + other.worker_seconds
+        return Run(seconds, peak, cores, of_workers, max(self.worker_mb, other.worker_mb))
 
 
 @dataclass
@@ -54,11 +64,11 @@ class Results:
     def seconds(self, name: str) -> float:
         return median(run.seconds for run in self.runs[name])
 
-    def ratio(self, name: str, to: str) -> float:
+    def ratio(self, name: str, to: str, of: Callable[[Run], float] = lambda run: run.seconds) -> float:
         """The median of the rounds' own ratios: a machine's speed drifts, and what is compared ran side by side."""
         runs, others = self.runs[name], self.runs[to]
         each = max(len(runs) // len(others), 1)  # runs a round; the plain way has fewer rounds
-        return median(run.seconds / other.seconds for n, run in enumerate(runs) for other in others[n // each :][:1])
+        return median(of(run) / of(other) for n, run in enumerate(runs) for other in others[n // each :][:1])
 
     def peak(self, name: str) -> float:
         return max(run.peak_mb for run in self.runs[name])
@@ -66,16 +76,21 @@ class Results:
 
 def machine(settings: Mapping[str, float], postgres: str) -> str:
     """What has to be known about a figure before it is compared with another."""
+    size = f"{count(int(settings['rows']), 'row')} over {count(int(settings['days']), 'day')}"
+    return f"{computer(postgres)}; {size}, skew {settings['skew']:g}, {count(int(settings['runs']), 'run')}"
+
+
+def computer(postgres: str) -> str:
+    """The machine, and the versions of what works on it."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     cpu_info = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*: (.*)", cpu_info.read_text()) if cpu_info.exists() else None
     cpu = named[1] if named else platform.processor() or platform.machine()
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("pyarrow", "duckdb", "dvc")]
-    size = f"{count(int(settings['rows']), 'row')} over {count(int(settings['days']), 'day')}"
     return (
         f"{cores} cores, {memory:.1f} GB, {cpu}; Python {platform.python_version()}, PostgreSQL {postgres}, "
-        f"{', '.join(versions)}; {size}, skew {settings['skew']:g}, {count(int(settings['runs']), 'run')}"
+        f"{', '.join(versions)}"
     )
 
 
@@ -109,9 +124,28 @@ def query_table(results: Results) -> str:
     return table(title, ["query", *(f"{s} {of}" for s in ("view", "table") for of in ("p50", "p95", "first"))], rows)
 
 
-def targets(results: Results) -> list[list[str]]:
+# What is held against a limit: its words, the value or None where it was not measured, the limit, the value's format.
+Found: TypeAlias = tuple[str, float | None, float, str]
+
+
+def held(found: Iterable[Found]) -> list[list[str]]:
     """Target, limit, measured value, and whether it holds."""
-    found: list[tuple[str, float | None, float, str]] = []
+    rows = []
+    for what, value, limit, form in found:
+        measured, met = (
+            ("not measured", "-") if value is None else (format(value, form), "no" if value > limit else "yes")
+        )
+        rows.append([what, f"at most {limit:g}", measured, met])
+    return rows
+
+
+def target_table(title: str, rows: list[list[str]]) -> str:
+    return table(title, ["target", "limit", "measured", "met"], rows)
+
+
+def targets(results: Results) -> list[list[str]]:
+    """What the pipeline is held against, as rows of the table."""
+    found: list[Found] = []
     many = results.settings["rows"] >= MANY_ROWS
     if FLOOR in results.runs:
         found.append(("extract, times the floor", results.ratio("extract", FLOOR), 1.4, ".2f"))
@@ -156,13 +190,7 @@ def targets(results: Results) -> list[list[str]]:
     if results.queries:
         slowest = max((p95(times), name) for name, times in results.queries["view"].items())
         found.append((f"p95 ms of every query, view (highest: {slowest[1]})", slowest[0], 200, ".0f"))
-    rows = []
-    for what, value, limit, form in found:
-        measured, met = (
-            ("not measured", "-") if value is None else (format(value, form), "no" if value > limit else "yes")
-        )
-        rows.append([what, f"at most {limit:g}", measured, met])
-    return rows
+    return held(found)
 
 
 def markdown(results: Results) -> str:
@@ -178,5 +206,5 @@ def markdown(results: Results) -> str:
         title = "The night after: one new day, the oldest leaves the window"
         parts.append(process_table(results, title, [NIGHT_REFRESH, NIGHT_REPRO, NIGHT, IMPORTING]))
         parts.append(query_table(results))
-    parts.append(table("Targets", ["target", "limit", "measured", "met"], targets(results)))
+    parts.append(target_table("Targets", targets(results)))
     return "\n\n".join(parts)

@@ -21,8 +21,9 @@ from statistics import median
 import psycopg2
 
 from benchmarks import standby
-from benchmarks.bench import DAY_BEFORE, PYTHON_M, ROOT, UNTIL, environment, git, measure, table_copy, working_copy
-from benchmarks.report import EXECUTIONS, machine, p95, table
+from benchmarks.bench import table_copy
+from benchmarks.measuring import DAY_BEFORE, PYTHON_M, ROOT, UNTIL, environment, git, measure, working_copy
+from benchmarks.report import EXECUTIONS, held, machine, p95, table, target_table
 from pipeline.sample import rows as sample
 from pipeline.sample import server as pgserver
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
@@ -104,10 +105,7 @@ def tables(times: dict[str, list[float]], views: dict[str, dict[str, list[float]
     slowest = {strategy: max((p95(each), name) for name, each in found.items()) for strategy, found in views.items()}
     found = [(f"p95 ms of every view, {key} (highest: {name})", value, key) for key, (value, name) in slowest.items()]
     found += [(f"{key}, seconds", median(times[key]), key) for key in (WHOLE, "abab")]
-    held = [
-        [what, f"at most {LIMITS[key]:g}", f"{value:.1f}", "yes" if value <= LIMITS[key] else "no"]
-        for what, value, key in found
-    ]
+    rows = held((what, value, LIMITS[key], ".1f") for what, value, key in found)
     return [
         table("Research, as whole processes", ["process", "median s", "min to max s"], took),
         table(
@@ -115,7 +113,7 @@ def tables(times: dict[str, list[float]], views: dict[str, dict[str, list[float]
             ["view", "view p50", "view p95", "table p50", "table p95"],
             milliseconds,
         ),
-        table("Targets of research", ["target", "limit", "measured", "met"], held),
+        target_table("Targets of research", rows),
     ]
 
 

@@ -64,11 +64,11 @@ def with_venv(clone: Clone) -> Clone:
     for program in (own / "bin").iterdir():
         if not program.name.startswith(".ready"):
             (folder / "bin" / program.name).symlink_to(program)
-    for name in ("lib", "lib64", "include"):
+    for name in ("lib", "lib64", "include", "dask"):
         (folder / name).symlink_to(own / name)
     if (own / "pyvenv.cfg").exists():
         shutil.copy(own / "pyvenv.cfg", folder)
-    for ready in (".ready", ".ready-dev"):
+    for ready in (".ready", ".ready-dev", ".ready-dask"):
         (folder / "bin" / ready).touch()
     return clone
 

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
-import re
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,31 +16,13 @@ import boto3
 import duckdb
 import pytest
 
+from benchmarks.s3 import KEYS, Served, serving
 from tests.fix_clone import new_clone
 from tests.helpers import UNTIL, Clone, Database, event
 
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "key",
-    "AWS_SECRET_ACCESS_KEY": "secret-key",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_MAX_ATTEMPTS": "1",
-}
 
-
-@dataclass
-class S3:
-    """An S3 API at `url`, and what it was asked."""
-
-    url: str
-    log: Path
-
-    def requests(self, method: str) -> list[str]:
-        """The paths of all requests with this method so far."""
-        text = self.log.read_text(encoding="utf-8", errors="replace")
-        return re.findall(rf'"{method} (/[^ ]*) HTTP', text)
-
-    def forget_requests(self) -> None:
-        self.log.write_text("")
+class S3(Served):
+    """With the client of a user."""
 
     def client(self) -> Any:
         return boto3.client(
@@ -63,31 +36,8 @@ class S3:
 
 @contextmanager
 def serve(folder: Path, **env: str) -> Iterator[S3]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = folder / f"s3-{port}.log"
-    with open(log, "a") as output:
-        process = subprocess.Popen(
-            [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", str(port)],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, **env},
-        )
-    made = S3(f"http://127.0.0.1:{port}", log)
-    while process.poll() is None:
-        try:
-            urllib.request.urlopen(made.url).close()
-            break
-        except urllib.error.HTTPError:
-            break
-        except OSError:
-            time.sleep(0.05)  # until it answers
-    try:
-        yield made
-    finally:
-        process.terminate()
-        process.wait()
+    with serving(folder, **env) as running:
+        yield S3(running.url, running.log)
 
 
 @pytest.fixture(scope="session")
