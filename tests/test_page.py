@@ -74,7 +74,7 @@ def page(days: int, change: Any = None) -> Page:
     types = {name: {day: n // 4 for day, n in facts["rows"].items() if n} for name in TYPES} if total else {}
     phases = [Phase(name, 100 + n, 12, 90, 5000 + n, (44 + n, 50 + n, 57 + n)) for n, name in enumerate(PHASES)]
     hours = {(day, hour): 7 * day + hour for day in range(1, 8) for hour in range(24)} if total else {}
-    found = Counted("behavioral_events", 60, facts["last"], types, hours, tuple(phases if total else ()), 0)
+    found = Counted("behavioral_events", 60, facts["last"], {}, types, hours, tuple(phases if total else ()), 0)
     params = load_params(ROOT / "params.yaml")
     one = Facts(table="behavioral_events", until=UNTIL, types=types, asked=0, **facts)
     rules = ("behavioral_events.id.unique", "behavioral_events.eventData.json_valid")
