@@ -24,6 +24,8 @@ ROOT = Path(__file__).absolute().parent.parent.parent
 # A change in one of these may change the bytes of a file, or what passes.
 RAW = (
     "pipeline/days/copy.py",
+    "pipeline/days/slices.py",
+    "pipeline/files/slices.py",
     "pipeline/files/writer.py",
     "pipeline/postgres/copy.py",
     "pipeline/postgres/statements.py",
