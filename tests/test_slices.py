@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,12 +15,13 @@ import pytest
 
 from pipeline.core.errors import DataError
 from pipeline.days import copy
+from pipeline.engine import packs
 from pipeline.files import writer
 from pipeline.files.slices import put_together
 from pipeline.files.writer import DayWriter
 from pipeline.postgres.target import Slice
 from schemas.table import Column, Table
-from tests.helpers import USER_A, USER_B, Database, Project, event, fails, outputs, rows_of_parquet, use
+from tests.helpers import USER_A, USER_B, Database, Project, all_outputs, event, fails, outputs, rows_of_parquet, use
 
 FEW = 8
 
@@ -47,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Slice | None]:
 def at(*seconds: int) -> list[dict[str, Any]]:
     """Events of a day, so many seconds after its begin, in no order and with ids in another."""
     rows = [event(timestamp=f"{datetime(2025, 10, 27) + timedelta(seconds=one)}") for one in seconds]
-    for row, number in zip(rows, random.Random(1).sample(range(1000), len(rows)), strict=True):
+    for row, number in zip(rows, random.Random(1).sample(range(10**6, 2 * 10**6), len(rows)), strict=True):
         row |= {"id": f"c{number:024}", "userId": USER_A if number % 3 else USER_B}
     random.Random(2).shuffle(rows)
     return rows
@@ -137,6 +139,34 @@ def test_a_slice_that_is_short_is_an_error(
     fails(project, DataError, f"2025-10-27: PostgreSQL counted {counted}")
 
 
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize("pseudonymize", [False, True], ids=["plain", "with pseudonyms"])
+def test_all_stages_give_the_same_side_by_side(
+    db: Database, project: Project, monkeypatch: pytest.MonkeyPatch, pseudonymize: bool
+) -> None:
+    """Also where rows are in quarantine, and findings are more than are listed."""
+    rows = at(*[n // 3 * 90 for n in range(150)])
+    for row in rows[::4]:
+        row |= {"sessionPerformanceScore": 500}
+    for row in rows[::7]:
+        row |= {"timeOfDay": 99}
+    db.insert(event(timestamp="2025-10-26 12:00:00", timeOfDay=99), *rows)
+    project.set(extract__workers=1, validate__mode="quarantine", validate__failure_cases=20)
+    project.set(export__pseudonymize=pseudonymize)
+    monkeypatch.setenv("PSEUDONYM_KEY", "k" * 40)
+    project.refresh()
+    expected = all_outputs(project)
+    shutil.rmtree(project.paths.data)
+    monkeypatch.setattr(packs, "LEAST", 1)
+    monkeypatch.setattr(packs, "OF_A_FILE", 0)
+    monkeypatch.setattr(tempfile, "tempdir", None)  # where multiprocessing works; the test's own goes before it ends
+    monkeypatch.setenv("PIPELINE_ENGINE", "processes:2")
+    project.set(extract__workers=2)
+    assert all_outputs(project) == expected
+    left = [path for path in project.paths.data.rglob("*") if path.name.startswith(".") and path.suffix]
+    assert left == []
+
+
 EVERY = pa.schema(
     [
         ("text", pa.string()),
@@ -177,7 +207,7 @@ def write(path: Path, batch: pa.RecordBatch, facts: dict[str, str]) -> str:
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("number", [0, 1, FEW, FEW + 1, 5 * FEW, 14 * FEW, 15 * FEW, 20 * FEW + 3])
+@pytest.mark.parametrize("number", [0, 1, FEW, FEW + 1, 5 * FEW, 14 * FEW, 15 * FEW, 20 * FEW + 3], ids=str)
 @pytest.mark.parametrize("facts", [{}, {"key": "value"}], ids=["plain", "with facts"])
 def test_slices_put_together_are_the_file(tmp_path: Path, number: int, facts: dict[str, str]) -> None:
     batch = rows(number, EVERY)

@@ -40,6 +40,11 @@ def pin(rows: int, total: int | Decimal | None) -> Pin:
     return Pin(rows, f"{int(total or 0) % _MODULUS:016x}")
 
 
+def together(pins: Sequence[Pin]) -> Pin:
+    """The pin of the rows of all."""
+    return pin(sum(one.rows for one in pins), sum(int(one.digest, 16) for one in pins))
+
+
 def row_text(columns: Sequence[Column], value: Callable[[Column], str], octets: str) -> str:
     """SQL for the text of a row. Rows with different values have different texts.
 
