@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import shutil
-import tempfile
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipeline.checks.pins import pin_portions
 from pipeline.core.errors import DataError
-from pipeline.days import copy
+from pipeline.days import compare, copy
+from pipeline.days.check import check_portions
+from pipeline.days.compare import compare_days
+from pipeline.days.export import export_day
+from pipeline.days.joined import copy_joined
 from pipeline.engine import packs
 from pipeline.files import writer
-from pipeline.files.slices import put_together
+from pipeline.files.layout import day_path
+from pipeline.files.slices import Pieces, put_together
 from pipeline.files.writer import DayWriter
 from pipeline.postgres.target import Slice
 from schemas.table import Column, Table
-from tests.helpers import USER_A, USER_B, Database, Project, all_outputs, event, fails, outputs, rows_of_parquet, use
+from tests.helpers import (
+    UNTIL,
+    USER_A,
+    USER_B,
+    Database,
+    Project,
+    all_outputs,
+    event,
+    fails,
+    outputs,
+    rewrite,
+    rows_of_parquet,
+    use,
+)
 
 FEW = 8
 
@@ -30,6 +50,7 @@ FEW = 8
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices of eight rows."""
     monkeypatch.setattr(writer, "SLICE_ROWS", FEW)
+    monkeypatch.setattr(compare, "STRETCH_ROWS", FEW)
 
 
 @pytest.fixture
@@ -140,11 +161,10 @@ def test_a_slice_that_is_short_is_an_error(
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize("pseudonymize", [False, True], ids=["plain", "with pseudonyms"])
 def test_all_stages_give_the_same_side_by_side(
-    db: Database, project: Project, monkeypatch: pytest.MonkeyPatch, pseudonymize: bool
+    db: Database, project: Project, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Also where rows are in quarantine, and findings are more than are listed."""
+    """Also where rows are in quarantine, where findings are more than are listed, and with pseudonyms."""
     rows = at(*[n // 3 * 90 for n in range(150)])
     for row in rows[::4]:
         row |= {"sessionPerformanceScore": 500}
@@ -152,19 +172,33 @@ def test_all_stages_give_the_same_side_by_side(
         row |= {"timeOfDay": 99}
     db.insert(event(timestamp="2025-10-26 12:00:00", timeOfDay=99), *rows)
     project.set(extract__workers=1, validate__mode="quarantine", validate__failure_cases=20)
-    project.set(export__pseudonymize=pseudonymize)
     monkeypatch.setenv("PSEUDONYM_KEY", "k" * 40)
     project.refresh()
-    expected = all_outputs(project)
+    plain = all_outputs(project)
+    project.set(export__pseudonymize=True)
+    pseudonymous = all_outputs(project)
     shutil.rmtree(project.paths.data)
     monkeypatch.setattr(packs, "LEAST", 1)
     monkeypatch.setattr(packs, "OF_A_FILE", 0)
-    monkeypatch.setattr(tempfile, "tempdir", None)  # where multiprocessing works; the test's own goes before it ends
-    monkeypatch.setenv("PIPELINE_ENGINE", "processes:2")
-    project.set(extract__workers=2)
-    assert all_outputs(project) == expected
-    left = [path for path in project.paths.data.rglob("*") if path.name.startswith(".") and path.suffix]
-    assert left == []
+    recording = request.getfixturevalue("recording")
+    project.set(extract__workers=2, export__pseudonymize=False)
+    assert all_outputs(project) == plain
+    worked = [pickle.loads(sent)[1][0] for sent in recording.sent]
+    for work in (copy_joined, check_portions, pin_portions, export_day, compare_days):
+        assert sum(len(pack.items) for pack in worked if pack.work is work) >= 10, work
+    assert sum(pack.work is put_together for pack in worked) == 2  # of data/raw, and of data/export without some rows
+    project.set(export__pseudonymize=True)
+    assert all_outputs(project) == pseudonymous
+    assert sorted(path.name for path in project.paths.data.glob(".*")) == [".verified"]
+    path = day_path(project.exported, UNTIL - timedelta(days=1))
+    table = pq.read_table(path)
+    values = table["dayOfWeek"].to_pylist()
+    values[77] = 6
+    place = table.column_names.index("dayOfWeek")
+    rewrite(path, table.set_column(place, "dayOfWeek", pa.array(values, pa.int32())))
+    project.as_if_made(project.paths.quality_report)
+    with pytest.raises(DataError, match="not the same: 2025-10-27: the rows that DuckDB reads"):
+        project.load()
 
 
 EVERY = pa.schema(
@@ -216,7 +250,7 @@ def test_slices_put_together_are_the_file(tmp_path: Path, number: int, facts: di
     for path, begin in zip(slices, begins, strict=True):
         write(path, batch.slice(begin, FEW), facts)
     sha256 = write(tmp_path / "whole", batch, facts)
-    assert put_together(slices, tmp_path / "made") == (number, sha256)
+    assert put_together(Pieces(tuple(slices), tmp_path / "made")) == (number, sha256)
     assert (tmp_path / "made").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
@@ -226,5 +260,5 @@ def test_a_slice_that_is_damaged_is_refused(tmp_path: Path, size: int) -> None:
     content = (tmp_path / "slice").read_bytes()
     (tmp_path / "slice").write_bytes(content[:size])
     with pytest.raises(DataError, match="is damaged"):
-        put_together([tmp_path / "slice"], tmp_path / "made")
+        put_together(Pieces((tmp_path / "slice",), tmp_path / "made"))
     assert not (tmp_path / "made").exists()

@@ -58,6 +58,7 @@ EXPORT_REPORT = (
 EXPORTED = (
     "pipeline/days/export.py",
     "pipeline/files/pseudonyms.py",
+    "pipeline/files/slices.py",
     "pipeline/files/writer.py",
     "schemas/table.py",
     "schemas/types.py",

@@ -11,23 +11,19 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.core import progress
 from pipeline.core.digest import Pin
 from pipeline.core.progress import Progress
-from pipeline.days import joined
+from pipeline.days import joined as over_connections
 from pipeline.days.copy import Copied, CopyTask, check_arrived
 from pipeline.engine.executor import Workers
 from pipeline.engine.packs import PER_SLOT
 from pipeline.files import writer
 from pipeline.files.manifest import File
-from pipeline.files.slices import Whole, put_together
+from pipeline.files.slices import Pieces, put_together, slice_path
 from pipeline.postgres.catalog import by_day
 from pipeline.postgres.session import SharedSnapshot
 from pipeline.postgres.statements import minutes
 from pipeline.postgres.target import Slice, Target
-
-# The folder where slices stand until they are put together.
-SLICES = ".slices"
 
 # Share of a slice's rows that may be read and left out, since they share its first minute and stand in the one before.
 SKIPPED = 0.5
@@ -42,13 +38,6 @@ class Sliced(NamedTuple):
     slices: tuple[CopyTask, ...]
 
 
-class JoinTask(NamedTuple):
-    """Slices, in order, that become the file at `path`."""
-
-    slices: tuple[Path, ...]
-    path: Path
-
-
 def copies(
     run: Workers, snapshot: SharedSnapshot, target: Target, tasks: Sequence[CopyTask], at_once: int
 ) -> Iterator[tuple[CopyTask, Mapping[date, Copied]]]:
@@ -58,7 +47,7 @@ def copies(
     each = [Sliced(task, _slices(snapshot, task) if at_once > 1 and task.rows > least else (task,)) for task in tasks]
     found: dict[Path, Copied] = {}
     parts = [part for one in each for part in one.slices]
-    for part, copied in joined.copies(run, snapshot, target, parts, at_once):
+    for part, copied in over_connections.copies(run, snapshot, target, parts, at_once):
         if part.relation.slice is None:
             yield part, copied
             continue
@@ -68,11 +57,11 @@ def copies(
     large = {_path(one.task): one for one in each if len(one.slices) > 1}
     if large:
         with Progress("extract", "files", len(large)):
-            to_join = [JoinTask(tuple(map(_path, one.slices)), path) for path, one in large.items()]
-            for join, (rows, sha256) in run.each(join_slices, to_join, lambda _: 1):
-                for path in join.slices:
+            pieces = [Pieces(tuple(map(_path, one.slices)), path) for path, one in large.items()]
+            for joined, (rows, sha256) in run.each(put_together, pieces, lambda _: 1):
+                for path in joined.slices:
                     path.unlink()
-                task = large[join.path].task
+                task = large[joined.path].task
                 (wanted,) = task.wanted
                 pin = Pin(rows, wanted.pin.digest)
                 yield task, {task.days[0]: Copied(File(rows, sha256, wanted.made_from, pin.digest), pin)}
@@ -105,24 +94,14 @@ class Cut(NamedTuple):
 
 def _divided(task: CopyTask, cuts: Sequence[Cut]) -> Iterator[CopyTask]:
     (wanted,) = task.wanted
-    folder = wanted.path.parent
-    # Beside the folders of tables, none of which has such a name.
-    folder = folder.parent.with_name(SLICES) / folder.parent.name / folder.name
     for number, (cut, following) in enumerate(zip(cuts, [*cuts[1:], None], strict=True)):
         rows = following.place - cut.place if following else None
         end = following.minute + MINUTE if following and following.minute else None
         expected = max(wanted.pin.rows - cut.place, 0) if rows is None else rows
         yield task._replace(
             relation=task.relation._replace(slice=Slice(cut.minute, end, cut.skip, rows)),
-            wanted=(wanted._replace(pin=Pin(expected, wanted.pin.digest), path=folder / f"{number:06}.parquet"),),
+            wanted=(wanted._replace(pin=Pin(expected, wanted.pin.digest), path=slice_path(wanted.path, number)),),
         )
-
-
-def join_slices(task: JoinTask) -> Whole:
-    """Make one file of slices. They stay: another worker may have to do it again."""
-    whole = put_together(task.slices, task.path)
-    progress.add(1)
-    return whole
 
 
 def _path(task: CopyTask) -> Path:

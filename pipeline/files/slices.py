@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from pipeline.core import progress
 from pipeline.core.errors import DataError
 from pipeline.files.layout import sha256
 
@@ -39,6 +40,13 @@ _BOOLEANS, _BYTE, _INTEGERS, _BINARY, _LIST, _STRUCT = (1, 2), 3, (4, 5, 6), 8, 
 _LONG = 15
 
 
+class Pieces(NamedTuple):
+    """Slices, in their order, and the file at `path` that is put together of them."""
+
+    slices: tuple[Path, ...]
+    path: Path
+
+
 class Whole(NamedTuple):
     """What there is to say of a file that was put together."""
 
@@ -46,8 +54,18 @@ class Whole(NamedTuple):
     sha256: str
 
 
-def put_together(slices: Sequence[Path], path: Path) -> Whole:
-    """Write the file at `path`: the rows of `slices`, in their order. Raises DataError when one of them is damaged."""
+def slice_path(path: Path, number: int) -> Path:
+    """Where a slice of the file at `path` stands until then: beside the folders of tables; none has such a name."""
+    day = path.parent
+    return day.parent.with_name(".slices") / day.parent.name / day.name / f"{number:06}.parquet"
+
+
+def put_together(pieces: Pieces) -> Whole:
+    """Write the file. Its slices stay: another worker may have to do it again.
+
+    Raises DataError when one of them is damaged.
+    """
+    slices, path = pieces
     path.parent.mkdir(parents=True, exist_ok=True)
     attempt = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     footers: list[_Footer] = []
@@ -67,6 +85,7 @@ def put_together(slices: Sequence[Path], path: Path) -> Whole:
         file.write(content + len(content).to_bytes(4, "little") + MAGIC)
     whole = Whole(rows, sha256(attempt))
     os.replace(attempt, path)
+    progress.add(1)
     return whole
 
 

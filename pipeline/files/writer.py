@@ -27,7 +27,7 @@ from pipeline.files.layout import sha256
 ROW_GROUP_ROWS = 16_384
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 
-# And whenever the file has so many rows more, so that slices of so many can be written apart (pipeline/files/slices.py).
+# And whenever the file has so many rows more, so that slices of so many can be written apart (files/slices.py).
 # A multiple of ROW_GROUP_ROWS: only rows of more than 512 bytes of text have a row group cut by it. A slice takes a
 # quarter of a second to copy, many times what comes with it: a connection, a statement, a file.
 SLICE_ROWS = 4 * ROW_GROUP_ROWS
@@ -134,7 +134,7 @@ def retyped(
     copied as they are. None, and nothing is written, where the schemas are not so alike, or the file is no such file.
     """
     ends = [_footer_ends(schema, tuple(sorted(distinct))) for schema in schemas]
-    if any(_storage_type(one) != _storage_type(other) for one, other in zip(*schemas, strict=True)) or None in ends:
+    if not alike(*schemas) or None in ends:
         return None
     (old_head, old_tail), (head, tail) = (end for end in ends if end)
     with source.open("rb") as file:
@@ -161,6 +161,11 @@ def retyped(
     pages.update(footer + last)
     whole.update(new)
     return Retyped(pages.hexdigest(), whole.hexdigest())
+
+
+def alike(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether files of these schemas have the same pages."""
+    return all(_storage_type(a) == _storage_type(b) for a, b in zip(one, other, strict=True))
 
 
 # A Parquet file ends with its footer, the length of it and these letters.
@@ -231,12 +236,15 @@ def batches(file: pq.ParquetFile, batch_size: int) -> Iterator[pa.RecordBatch]:
 
 
 def placed(file: pq.ParquetFile, batch_size: int, begin: int, end: int | None) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """The same of row groups from row `begin` on and before `end`; each batch with the place of its first row."""
-    place = 0
+    """The same of the rows from `begin` on and before `end`; each batch with the place of its first row."""
+    place, last = 0, file.metadata.num_rows if end is None else end
     for group in range(file.num_row_groups):
         following = place + file.metadata.row_group(group).num_rows
-        if begin <= place and (end is None or place < end):
+        if following > begin and place < last:
             for batch in file.iter_batches(batch_size, row_groups=[group], use_threads=False):
-                yield place, batch
+                skip = max(begin - place, 0)
+                some = batch.slice(skip, max(last - place - skip, 0))
+                if some.num_rows:
+                    yield place + skip, some
                 place += batch.num_rows
         place = following
