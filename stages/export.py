@@ -23,9 +23,9 @@ from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
-from pipeline.core.progress import Progress, count
+from pipeline.core.progress import count
 from pipeline.core.reports import read_report, window_of
-from pipeline.days.export import ExportTask, export_day
+from pipeline.days.export import ExportTask, export_days
 from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest, pseudonyms
 from pipeline.files.layout import day_path, quarantined_rows, replacing_days, sha256, write_report
@@ -106,9 +106,7 @@ def export(paths: Paths, params: Params) -> None:
 
 def write(run: Workers, tasks: list[ExportTask]) -> dict[tuple[str, date], File]:
     """Write the files of all tasks; returns what the report says of each."""
-    with Progress("export", "rows", sum(task.file.rows for task in tasks)):
-        written = run.each_small(export_day, tasks, lambda task: task.file.rows)
-        return {(task.table.name, task.day): file for task, file in written}
+    return {(task.table.name, task.day): file for task, file in export_days(run, tasks)}
 
 
 def counts(run: Workers, table: Table, files: Mapping[date, File], roots: Mapping[date, Path]) -> list[Counts]:

@@ -30,7 +30,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import project, run
 from pipeline.core.progress import Progress, count
 from pipeline.days.copy import CopyTask, Wanted, check_arrived
-from pipeline.days.joined import copies
+from pipeline.days.slices import copies
 from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest
 from pipeline.files.layout import day_path, part_name, replacing_days, write_report

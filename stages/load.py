@@ -27,10 +27,10 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
 from pipeline.core.reports import read_report, window_of
-from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days, together
+from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days, stretches, together
 from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest, verified
-from pipeline.files.layout import pattern, replacing, sha256, write_report
+from pipeline.files.layout import day_path, pattern, replacing, sha256, write_report
 from pipeline.files.manifest import File
 from pipeline.files.sql import literal, parquet, quoted, with_memory
 from pipeline.files.verified import Verified
@@ -215,10 +215,18 @@ def compare_table(paths: Paths, database: Path, job: Job, run: Workers) -> Resul
     def rows(day: date) -> int:
         return job.raw[day].rows if day in job.raw else 0
 
+    wanted = [
+        one
+        for day in sorted((job.raw.keys() | job.exported.keys()) - known)
+        for one in stretches(table, day, rows(day), day_path(paths.raw / table.name, day) if run.apart else None)
+    ]
     tasks = [
         CompareTask(
             table=table,
-            days=days,
+            days=tuple(dict.fromkeys(one.day for one in part)),
+            counted=tuple(one.day for one in part if not one.begin),
+            begin=part[0].begin if part else "",
+            end=part[-1].end if part else "",
             raw=paths.raw / table.name,
             quarantine=quarantine,
             export=paths.export / table.name,
@@ -227,7 +235,7 @@ def compare_table(paths: Paths, database: Path, job: Job, run: Workers) -> Resul
             first=not number,
             months=in_months(job.raw),
         )
-        for number, days in enumerate(run.parts(sorted((job.raw.keys() | job.exported.keys()) - known), rows))
+        for number, part in enumerate(run.parts(wanted, lambda one: one.rows))
     ]
     each = run.each(compare_days, tasks, lambda task: sum(map(rows, task.days)))
     found = together([compared for _, compared in each])

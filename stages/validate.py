@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.checks import duplicates, findings, made_from, pins
+from pipeline.checks.chunks import portions, rows_of
 from pipeline.checks.duplicates import Window
 from pipeline.checks.findings import Findings
 from pipeline.checks.pins import PinnedTask
@@ -25,7 +26,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import Progress, count
 from pipeline.core.reports import window_of
-from pipeline.days.check import CheckTask, check_days, join
+from pipeline.days.check import CheckTask, check_portions, join
 from pipeline.engine.executor import Workers, workers
 from pipeline.engine.place import CallingThread
 from pipeline.files import manifest, verified
@@ -128,26 +129,26 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
         twice, indexes = searched.result()
         # A row that passed before may be the twin of a new one.
         known = [] if any(twice.values()) else within_time_rules(table, known, job.settings)
-        to_check = [day for day in files if day not in known]
+        to_check = portions({day: file for day, file in files.items() if day not in known}, job.run.apart)
         path = job.quarantine / paths.quarantined(table.name).name
-        parts = job.run.parts(to_check, lambda day: files[day].rows)
+        parts = job.run.parts(to_check, rows_of)
         tasks = [
             CheckTask(
                 table=table,
                 folder=folder,
-                days=days,
+                portions=part,
                 settings=job.settings,
                 duplicates=twice,
                 findings=replace(result, failed_days=set(), counts={}, listed=[]),
                 batch_size=params.extract.batch_size,
                 quarantine=path if len(parts) == 1 else job.quarantine / "parts" / f"{n:06}" / path.name,
             )
-            for n, days in enumerate(parts)
+            for n, part in enumerate(parts)
         ]
-        with Progress("validate", "rows", sum(files[day].rows for day in to_check)):
-            each = job.run.each(check_days, tasks, lambda task: sum(files[day].rows for day in task.days))
-            found = {task.days: findings for task, findings in each}
-        result.take([found[days] for days in parts])
+        with Progress("validate", "rows", sum(map(rows_of, to_check))):
+            each = job.run.each(check_portions, tasks, lambda task: sum(map(rows_of, task.portions)))
+            found = {task.portions: findings for task, findings in each}
+        result.take([found[part] for part in parts])
         if len(parts) > 1:
             join(table, [task.quarantine for task in tasks], path)
         result.rows += sum(files[day].rows for day in known)
@@ -156,10 +157,11 @@ def check_table(paths: Paths, params: Params, job: Job) -> Checked:
 
 def days_that_moved(job: Job, folder: Path, files: Mapping[date, File]) -> list[date]:
     """The days of `files` that hold other rows than were pinned."""
-    parts = job.run.parts(list(files.items()), lambda one: one[1].rows)
-    tasks = [PinnedTask(job.table, folder, dict(part)) for part in parts]
-    each = job.run.each(pins.days_that_moved, tasks, lambda task: sum(file.rows for file in task.files.values()))
-    return sorted(day for _, days in each for day in days)
+    parts = job.run.parts(portions(files, job.run.apart), rows_of)
+    tasks = [PinnedTask(job.table, folder, part) for part in parts]
+    each = job.run.each(pins.pin_portions, tasks, lambda task: sum(map(rows_of, task.portions)))
+    found = pins.by_day(one for _, some in each for one in some)
+    return sorted(day for day, file in files.items() if found.get(day) != file.pin)
 
 
 if __name__ == "__main__":

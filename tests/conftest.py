@@ -6,6 +6,7 @@ Everything is real: the server, DVC, DuckDB. The server is the embedded one, on 
 pytest_plugins = [
     "tests.fix_postgres",
     "tests.fix_project",
+    "tests.fix_engine",
     "tests.fix_clone",
     "tests.fix_remote",
     "tests.fix_night",

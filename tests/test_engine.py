@@ -10,10 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import psycopg2
@@ -21,14 +19,14 @@ import pytest
 
 from pipeline import source
 from pipeline.core.errors import ParamsError, PipelineError
-from pipeline.engine import processes
 from pipeline.engine.chosen import Chosen, chosen
 from pipeline.engine.executor import workers
 from pipeline.engine.packs import LEAST, packs
-from pipeline.engine.place import Pack, Place, run_pack
+from pipeline.engine.place import Pack, run_pack
 from pipeline.postgres.joined import end_joined, joined
 from pipeline.postgres.session import shared_snapshot
 from schemas.behavioral_events import BEHAVIORAL_EVENTS
+from tests.fix_engine import Recording
 from tests.helpers import USER_B, Database, Project, all_outputs, damage, environment, files, run_module
 
 
@@ -115,40 +113,6 @@ def test_an_error_of_a_worker_arrives_whole(kind: type[PipelineError]) -> None:
     error = kind("what", where="where", expected="expected", next_step="next")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.exit_code) == (kind, str(error), kind.exit_code)
-
-
-class Recording(Executor):
-    """As far away as a worker: pieces and results are pickled on the way, and kept."""
-
-    def __init__(self) -> None:
-        self.sent: list[bytes] = []
-        self.pool = ThreadPoolExecutor(4)
-        self.open = self.most = 0
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        self.sent.append(pickle.dumps((fn, args, kwargs)))
-        self.open += 1
-        self.most = max(self.most, self.open)
-        return self.pool.submit(self._run, self.sent[-1])
-
-    def _run(self, sent: bytes) -> Any:
-        fn, args, kwargs = pickle.loads(sent)
-        result = pickle.loads(pickle.dumps(fn(*args, **kwargs)))
-        self.open -= 1
-        return result
-
-
-@pytest.fixture
-def recording(monkeypatch: pytest.MonkeyPatch) -> Recording:
-    made = Recording()
-
-    @contextmanager
-    def place(number: int) -> Iterator[Place]:
-        yield Place(made, number, "recording")
-
-    monkeypatch.setattr(processes, "processes", place)
-    monkeypatch.setenv("PIPELINE_ENGINE", "processes:4")
-    return made
 
 
 def test_neither_password_nor_key_travels_in_a_task(

@@ -152,9 +152,8 @@ def test_rows_that_stand_in_no_file_are_found_though_every_file_was_compared_bef
         more = f"{body} UNION ALL (SELECT * REPLACE (timestamp - INTERVAL 9 YEAR AS timestamp) FROM ({body}) LIMIT 1)"
         connection.execute(f"CREATE OR REPLACE VIEW behavioral_events AS {more}")
     raw, exported = (manifest.read(report, [BEHAVIORAL_EVENTS])[TABLE] for report in both(loaded))
-    task = CompareTask(
-        BEHAVIORAL_EVENTS, (), loaded.raw, loaded.quarantine, loaded.exported, loaded.paths.database, NAMES
-    )
+    places = (loaded.raw, loaded.quarantine, loaded.exported, loaded.paths.database)
+    task = CompareTask(BEHAVIORAL_EVENTS, (), (), "", "", *places, NAMES)
     job = load.Job(BEHAVIORAL_EVENTS, raw, exported, NAMES, "view")
     totals, differences = load.judge(job, raw.keys(), compare_days(task))
     rows = totals["raw"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
@@ -11,13 +11,44 @@ from typing import NamedTuple, TypeVar
 import pyarrow
 
 from pipeline.core.days import Month
-from pipeline.files.writer import batches, open_file
+from pipeline.files import writer
+from pipeline.files.layout import day_path
+from pipeline.files.manifest import File
+from pipeline.files.writer import open_file, placed
 from schemas.table import Table
 
 Item = TypeVar("Item")
 
 # A chunk ends after this many bytes, too, so that 1 MB bodies don't fill the memory.
 BATCH_BYTES = 4 * 1024 * 1024
+
+
+class Portion(NamedTuple):
+    """Row groups of one day's raw file: so many rows, from `begin` on and before `end`."""
+
+    day: date
+    begin: int
+    end: int | None  # None: the end of the file, however many rows it has
+    rows: int
+
+    @property
+    def whole(self) -> bool:
+        return not self.begin and self.end is None
+
+
+def portions(files: Mapping[date, File], cut: bool) -> list[Portion]:
+    """All rows of the files, in order: of each file one portion, or with `cut` as many as DayWriter knows slices."""
+    found = []
+    for day, file in files.items():
+        size = writer.SLICE_ROWS if cut else file.rows or 1
+        for begin in range(0, max(file.rows, 1), size):
+            end = begin + size if begin + size < file.rows else None
+            found.append(Portion(day, begin, end, min(size, file.rows - begin)))
+    return found
+
+
+def rows_of(portion: Portion) -> int:
+    return portion.rows
 
 
 class Piece(NamedTuple):
@@ -36,17 +67,16 @@ class Piece(NamedTuple):
         return self.batch.column(str(self.time)).cast(pyarrow.date32(), safe=False)
 
 
-def chunks(files: Mapping[date, Path], table: Table, batch_size: int) -> Iterator[list[Piece]]:
-    """All rows in order, in lists of pieces of at most `batch_size` rows and about BATCH_BYTES bytes together.
+def chunks(folder: Path, wanted: Sequence[Portion], table: Table, batch_size: int) -> Iterator[list[Piece]]:
+    """The rows of files in `folder`, in lists of pieces of at most `batch_size` rows and about BATCH_BYTES together.
 
     A check costs as much for ten rows as for a thousand, so small days are checked together.
     """
     schema = table.arrow_schema("raw")
     pieces: list[Piece] = []
     room, size = batch_size, 0
-    for day, path in files.items():
-        offset = 0
-        for batch in batches(open_file(path, schema), batch_size):
+    for day, first, end, _ in wanted:
+        for offset, batch in placed(open_file(day_path(folder, day), schema), batch_size, first, end):
             begin = 0
             while begin < batch.num_rows:
                 part = batch.slice(begin, room)
@@ -55,7 +85,6 @@ def chunks(files: Mapping[date, Path], table: Table, batch_size: int) -> Iterato
                 if not room or size > BATCH_BYTES:
                     yield pieces
                     pieces, room, size = [], batch_size, 0
-            offset += batch.num_rows
     if pieces:
         yield pieces
 

@@ -27,6 +27,8 @@ ROOT = Path(__file__).absolute().parent.parent.parent
 # A change in one of these may change the bytes of a file, or what passes.
 RAW = (
     "pipeline/days/copy.py",
+    "pipeline/days/slices.py",
+    "pipeline/files/slices.py",
     "pipeline/files/writer.py",
     "pipeline/postgres/copy.py",
     "pipeline/postgres/statements.py",
@@ -59,6 +61,7 @@ EXPORT_REPORT = (
 EXPORTED = (
     "pipeline/days/export.py",
     "pipeline/files/pseudonyms.py",
+    "pipeline/files/slices.py",
     "pipeline/files/writer.py",
     "schemas/table.py",
     "schemas/types.py",

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 from shlex import quote
 from typing import NamedTuple
 
+from pipeline.checks.chunks import Portion
 from pipeline.core import digest
 from pipeline.core.digest import EMPTY, Pin
 from pipeline.core.errors import PinError
 from pipeline.core.progress import count
 from pipeline.files.layout import day_path
-from pipeline.files.manifest import File
 from pipeline.files.sql import parquet, with_memory
 from schemas.table import Column, Table
 
@@ -23,36 +23,50 @@ NAMED = 5
 
 def pins_of(table: Table, files: Collection[Path]) -> dict[Path, Pin]:
     """The pin of each file's rows."""
-    if not files:
-        return {}
+    found = _pins(table, parquet(files, ", filename = true")) if files else {}
+    return {file: found.get(file, EMPTY) for file in files}
+
+
+def _pins(table: Table, rows: str) -> dict[Path, Pin]:
+    """The pins of rows of files, by the file; of those that have a row among them."""
 
     def value(column: Column) -> str:
         return column.type.in_duckdb.format(column.quoted)
 
     row = digest.row_text(table.columns, value, "strlen({})")
-    statement = (
-        f"SELECT filename, count(*), sum(('0x' || right(md5({row}), 16))::UBIGINT) "
-        f"FROM {parquet(files, ', filename = true')} GROUP BY filename"
-    )
+    total = f"sum(('0x' || right(md5({row}), 16))::UBIGINT)"
+    statement = f"SELECT filename, count(*), {total} FROM {rows} GROUP BY filename"
     # One thread: the other is for the checks, which run meanwhile.
     found = with_memory("96MB", lambda connection: connection.execute(statement).fetchall(), {"threads": 1})
-    pins = {Path(name): digest.pin(rows, total) for name, rows, total in found}
-    return {file: pins.get(file, EMPTY) for file in files}
+    return {Path(name): digest.pin(rows, total) for name, rows, total in found}
 
 
 class PinnedTask(NamedTuple):
-    """Files in the folder of `table`, by day."""
+    """Rows of files in the folder of `table`."""
 
     table: Table
     folder: Path
-    files: Mapping[date, File]
+    portions: tuple[Portion, ...]
 
 
-def days_that_moved(task: PinnedTask) -> list[date]:
-    """The days whose file holds other rows than were pinned."""
-    paths = {day: day_path(task.folder, day) for day in sorted(task.files)}
-    found = pins_of(task.table, list(paths.values()))
-    return [day for day, path in paths.items() if found[path] != task.files[day].pin]
+def pin_portions(task: PinnedTask) -> list[tuple[date, Pin]]:
+    """The pin of each portion's rows, with the day of its file."""
+    whole = {day_path(task.folder, portion.day): portion.day for portion in task.portions if portion.whole}
+    found = [(whole[file], pin) for file, pin in pins_of(task.table, list(whole)).items()]
+    for day, begin, end, _ in [portion for portion in task.portions if not portion.whole]:
+        # DuckDB skips row groups by it.
+        rows = parquet([day_path(task.folder, day)], ", filename = true, file_row_number = true")
+        until = "" if end is None else f" AND file_row_number < {end}"
+        found += [(day, pin) for pin in _pins(task.table, f"{rows} WHERE file_row_number >= {begin}{until}").values()]
+    return found
+
+
+def by_day(portions: Iterable[tuple[date, Pin]]) -> dict[date, Pin]:
+    """The pins of whole files, of those of all their portions."""
+    found: dict[date, list[Pin]] = {}
+    for day, pin in portions:
+        found.setdefault(day, []).append(pin)
+    return {day: digest.total(some) for day, some in found.items()}
 
 
 def check(raw: Path, moved: Sequence[date]) -> None:

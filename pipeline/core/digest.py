@@ -41,7 +41,7 @@ def pin(rows: int, total: int | Decimal | None) -> Pin:
 
 
 def total(pins: Iterable[Pin]) -> Pin:
-    """The pin of the rows of several days: a sum, as each of them is."""
+    """The pin of the rows of all: a sum, as each of them is."""
     some = list(pins)
     return pin(sum(one.rows for one in some), sum(int(one.digest, 16) for one in some))
 

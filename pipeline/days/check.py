@@ -1,18 +1,16 @@
-"""The rules of a table put to some of its days."""
+"""The rules of a table put to some of its rows."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow
 
-from pipeline.checks.chunks import Piece, ahead, chunks
+from pipeline.checks.chunks import Piece, Portion, ahead, chunks
 from pipeline.checks.findings import Findings
 from pipeline.core import progress
-from pipeline.files.layout import day_path
 from pipeline.files.writer import ROW_GROUP_ROWS, DayWriter, batches, open_file
 from schemas.rules import Settings
 from schemas.table import Table
@@ -26,11 +24,11 @@ QUARANTINE_FIELDS = [
 
 
 class CheckTask(NamedTuple):
-    """Days to check, oldest first, whose files are in `folder`. Failing rows go to the file `quarantine`."""
+    """Rows to check, in order, of files in `folder`. Failing rows go to the file `quarantine`."""
 
     table: Table
     folder: Path
-    days: tuple[date, ...]
+    portions: tuple[Portion, ...]
     settings: Settings
     duplicates: Mapping[str, Collection[object]]  # values that stand on more than one row of the window, by column
     findings: Findings  # empty
@@ -38,16 +36,15 @@ class CheckTask(NamedTuple):
     quarantine: Path
 
 
-def check_days(task: CheckTask) -> Findings:
+def check_portions(task: CheckTask) -> Findings:
     """What the checks find. The quarantine file is made in any case."""
     from pipeline.checks.batches import all_checks, check_chunk  # pandas and Pandera: half a second
 
     table, findings = task.table, task.findings
     checks = all_checks(table, task.settings, task.duplicates)
     findings.counts = {(check.column, check.name): 0 for check in checks.each}
-    files = {day: day_path(task.folder, day) for day in task.days}
     with DayWriter(task.quarantine, quarantine_schema(table), table.distinct) as writer:
-        for pieces in ahead(chunks(files, table, task.batch_size)):
+        for pieces in ahead(chunks(task.folder, task.portions, table, task.batch_size)):
             reasons = check_chunk(pieces, checks, findings)
             for piece, why in zip(pieces, reasons, strict=False):
                 writer.write(_quarantined(table, piece, why))

@@ -27,6 +27,11 @@ from pipeline.files.layout import sha256
 ROW_GROUP_ROWS = 16_384
 ROW_GROUP_BYTES = 8 * 1024 * 1024
 
+# And whenever the file has so many rows more, so that slices of so many can be written apart (files/slices.py).
+# A multiple of ROW_GROUP_ROWS: only rows of more than 512 bytes of text have a row group cut by it. A slice takes a
+# quarter of a second to copy, many times what comes with it: a connection, a statement, a file.
+SLICE_ROWS = 4 * ROW_GROUP_ROWS
+
 
 class DayWriter:
     """Writes one file from record batches of any size; use it as a context manager.
@@ -66,7 +71,8 @@ class DayWriter:
 
     def _fitting(self, batch: pa.RecordBatch) -> int:
         """How many rows of `batch` still belong to the open row group; at least one if the group is empty."""
-        room: int = min(ROW_GROUP_ROWS - self._pending_rows, batch.num_rows)
+        left = min(ROW_GROUP_ROWS, SLICE_ROWS - self.rows % SLICE_ROWS) - self._pending_rows
+        room: int = min(left, batch.num_rows)
         if self._pending_bytes + self._text_bytes(batch) <= ROW_GROUP_BYTES:
             return room
         import pyarrow.compute as pc  # a twentieth of a second that small rows do without
@@ -132,7 +138,7 @@ def retyped(
     copied as they are. None, and nothing is written, where the schemas are not so alike, or the file is no such file.
     """
     ends = [_footer_ends(schema, tuple(sorted(distinct)), tuple(facts.items())) for schema in schemas]
-    if any(_storage_type(one) != _storage_type(other) for one, other in zip(*schemas, strict=True)) or None in ends:
+    if not alike(*schemas) or None in ends:
         return None
     (old_head, old_tail), (head, tail) = (end for end in ends if end)
     with source.open("rb") as file:
@@ -159,6 +165,11 @@ def retyped(
     pages.update(footer + last)
     whole.update(new)
     return Retyped(pages.hexdigest(), whole.hexdigest())
+
+
+def alike(one: pa.Schema, other: pa.Schema) -> bool:
+    """Whether files of these schemas have the same pages."""
+    return all(_storage_type(a) == _storage_type(b) for a, b in zip(one, other, strict=True))
 
 
 # A Parquet file ends with its footer, the length of it and these letters.
@@ -229,5 +240,19 @@ def open_file(path: Path, schema: pa.Schema) -> pq.ParquetFile:
 
 def batches(file: pq.ParquetFile, batch_size: int) -> Iterator[pa.RecordBatch]:
     """The rows in order, at most `batch_size` at a time and never across row groups, so that memory stays bounded."""
+    return (batch for _, batch in placed(file, batch_size, 0, None))
+
+
+def placed(file: pq.ParquetFile, batch_size: int, begin: int, end: int | None) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The same of the rows from `begin` on and before `end`; each batch with the place of its first row."""
+    place, last = 0, file.metadata.num_rows if end is None else end
     for group in range(file.num_row_groups):
-        yield from file.iter_batches(batch_size, row_groups=[group], use_threads=False)
+        following = place + file.metadata.row_group(group).num_rows
+        if following > begin and place < last:
+            for batch in file.iter_batches(batch_size, row_groups=[group], use_threads=False):
+                skip = max(begin - place, 0)
+                some = batch.slice(skip, max(last - place - skip, 0))
+                if some.num_rows:
+                    yield place + skip, some
+                place += batch.num_rows
+        place = following

@@ -68,8 +68,8 @@ def explain(
     said = "; ".join(lines[:2]) or type(error).__name__
     code = getattr(error, "pgcode", None)
     if code == "42501":
-        plain = ", ".join(f"{schema}.{table.name}" for schema, table in target.relations)
-        quoted = ", ".join(f'"{schema}"."{table.name}"' for schema, table in target.relations)
+        plain = ", ".join(f"{schema}.{table.name}" for schema, table, _ in target.relations)
+        quoted = ", ".join(f'"{schema}"."{table.name}"' for schema, table, _ in target.relations)
         return SourceError(
             f"the role may not read everything: {said}",
             where=target.name,

@@ -95,8 +95,23 @@ def copy_sql(relation: Relation, days: Sequence[date], users: Sequence[str]) -> 
     order = [_sorted(table.column(name)) for name in names]
     if len(days) > 1 and table.order[0] != table.time:
         order.insert(0, SQL("{}::date").format(Identifier(str(table.time))))
-    rows = _select(columns, relation, _of_days(relation, days), _of_users(relation, users))
-    return SQL("COPY ({} ORDER BY {}) TO STDOUT (FORMAT text)").format(rows, SQL(", ").join(order))
+    within, some = _of_slice(relation)
+    rows = _select(columns, relation, _of_days(relation, days), _of_users(relation, users), *within)
+    return SQL("COPY ({} ORDER BY {}{}) TO STDOUT (FORMAT text)").format(rows, SQL(", ").join(order), some)
+
+
+def _of_slice(relation: Relation) -> tuple[list[Composed], Composable]:
+    """The conditions of the relation's slice, and what stands behind the order."""
+    if relation.slice is None:
+        return [], SQL("").format()
+    begin, end, skip, rows = relation.slice
+    time = Identifier(str(relation.table.time))
+    within = [
+        SQL(words).format(time, Literal(instant))
+        for words, instant in (("{} >= {}", begin), ("{} < {}", end))
+        if instant is not None
+    ]
+    return within, SQL(" OFFSET {} LIMIT {}").format(Literal(skip), Literal(rows))
 
 
 def _sorted(column: Column) -> Composable:
@@ -112,6 +127,22 @@ def copy_rows(
     with connection.cursor() as cursor:
         cursor.copy_expert(copy_sql(relation, days, users), into)
         return int(cursor.rowcount)
+
+
+def minutes(connection: Connection, relation: Relation, days: Sequence[date], every: int) -> list[tuple[datetime, int]]:
+    """The minutes of these days in which a row stands that has a multiple of `every` rows before it, but the first row.
+
+    Of each its begin, UTC without a zone, and the rows of the days before it.
+    """
+    time, origin = Identifier(str(relation.table.time)), Literal(midnight(days[0]))
+    what = SQL("date_bin('1 minute', {}, {}) AS minute, count(*) AS rows").format(time, origin)
+    summed = SQL(
+        "SELECT minute, rows, (sum(rows) OVER (ORDER BY minute))::bigint - rows AS before FROM ({} GROUP BY 1) AS each"
+    ).format(_select(what, relation, _of_days(relation, days)))
+    found = SQL(
+        "SELECT minute, before FROM ({0}) AS summed WHERE (before + rows - 1) / {1} > (before - 1) / {1} ORDER BY 1"
+    ).format(summed, Literal(every))
+    return [(begin.replace(tzinfo=None), before) for begin, before in fetch(connection, found)]
 
 
 def day_counts(connection: Connection, relation: Relation, days: Sequence[date]) -> dict[date, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -17,11 +18,22 @@ from schemas.table import Table
 MIN_SECRET = 4
 
 
+class Slice(NamedTuple):
+    """Rows of some days that come one after the other: `begin` <= time < `end`, the first `skip` of them left out, and
+    then at most `rows`. None: without this end."""
+
+    begin: datetime | None
+    end: datetime | None
+    skip: int
+    rows: int | None
+
+
 class Relation(NamedTuple):
-    """A table of the contract where the database has it."""
+    """A table of the contract where the database has it. COPY reads a slice of the days that are asked for, if any."""
 
     schema: str
     table: Table
+    slice: Slice | None = None
 
     @property
     def identifier(self) -> Identifier:
