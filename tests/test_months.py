@@ -20,6 +20,7 @@ from pipeline.checks.current import differences
 from pipeline.core.days import DAYS, Month, days_of, ends, parse_day, parse_part
 from pipeline.core.errors import DataError, PinError
 from pipeline.days import copy
+from pipeline.files import writer
 from schemas.rules import unique
 from schemas.table import Column, Table
 from stages import extract
@@ -93,6 +94,22 @@ def test_months_hold_what_days_hold(filled: Database, tmp_path: Path) -> None:
         assert (months.paths.report / name).read_bytes() == (days.paths.report / name).read_bytes()
     of_days = (days.paths.report / "days.csv").read_text()
     assert len(list(csv.DictReader(of_days.splitlines()))) == WINDOW
+
+
+@pytest.mark.parametrize("more", [{}, {"export__pseudonymize": True}], ids=["as they are", "written anew"])
+def test_a_month_in_slices_has_the_same_bytes(
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("PSEUDONYM_KEY", "k" * 40)
+    monkeypatch.setattr(writer, "SLICE_ROWS", 8)
+    one = project(tmp_path / "one", "month", extract__workers=1, **more)
+    one.run()
+    whole = outputs(one)
+    shutil.rmtree(one.paths.data)
+    one.set(extract__workers=3)
+    one.run()
+    assert outputs(one) == whole
+    assert pq.read_metadata(one.raw / MONTHS[1] / "part-0.parquet").num_row_groups > 3
 
 
 def test_rows_in_quarantine_say_their_own_day(filled: Database, tmp_path: Path) -> None:
