@@ -9,17 +9,15 @@ columns; files of days that a query needs and that are not in DVC's cache are fe
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
@@ -34,6 +32,7 @@ from pipeline.core.progress import count
 from pipeline.core.reports import read_report
 from pipeline.core.verdict import FAILED
 from pipeline.files.sql import literal
+from pipeline.handover.answer import Destination, explained, one_statement, write
 from pipeline.tell import grid
 from pipeline.views import views
 from schemas.tables import TABLES
@@ -48,9 +47,6 @@ SHOWN = 12
 
 # More rows than anybody has.
 MAX_LIMIT = 10**12
-
-# What DuckDB writes into JSON that JSON has not; texts are left as they are.
-NOT_FINITE = re.compile(rb'("(?:[^"\\]|\\.)*")|-?(?:NaN|Infinity)')
 
 
 def connect(paths: Paths | None = None, at: str | None = None) -> duckdb.DuckDBPyConnection:
@@ -133,36 +129,6 @@ def statement(argument: str) -> tuple[str, str]:
     return f"{path.name}: {first}" if first else path.name, sql
 
 
-@contextmanager
-def explained(title: str) -> Iterator[None]:
-    """Turn what DuckDB says of a query into a ParamsError."""
-    try:
-        yield
-    except duckdb.InterruptException:
-        raise
-    except duckdb.Error as error:
-        raise ParamsError(
-            f"DuckDB refused the query: {str(error).splitlines()[0]}",
-            where=title,
-            expected="one SELECT over the tables and views of the snapshot"
-            + (", whose day is CAST(timestamp AS DATE) but with --at" if "event_date" in str(error) else ""),
-            next_step="python -m commands.query 'SHOW TABLES', and 'DESCRIBE' with one of them",
-        ) from None
-
-
-def one_statement(connection: duckdb.DuckDBPyConnection, title: str, sql: str) -> duckdb.DuckDBPyRelation:
-    """The answer of the only statement in `sql`. Raises ParamsError for several: DuckDB would give the last one's."""
-    number = len(connection.extract_statements(sql))
-    if number != 1:
-        raise ParamsError(
-            f"{count(number, 'statement')} in one query",
-            where=title,
-            expected="one SELECT over the tables and views of the snapshot",
-            next_step="each statement as an argument of its own",
-        )
-    return connection.sql(sql)
-
-
 def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int) -> None:
     """Print the first rows of the answer, all of its columns, and how many rows there are."""
     width = grid.width()
@@ -178,42 +144,6 @@ def show(connection: duckdb.DuckDBPyConnection, title: str, sql: str, limit: int
     print(grid.text(pa.Table.from_batches(first, answer.schema), width))
     some = f", {count(limit, 'row')} shown" if total > limit else ""
     print(f"{count(total, 'row')} in {seconds * 1000:.0f} ms{some}")
-
-
-def write(connection: duckdb.DuckDBPyConnection, title: str, sql: str, to: Destination) -> int:
-    """Write the answer as CSV (NULL is empty, the empty text is "") or as JSON; returns how many rows it has.
-
-    Raises ParamsError when DuckDB refuses the query.
-    """
-    with tempfile.TemporaryDirectory(prefix="behavioral-events-") as folder, explained(title):
-        file = Path(folder, "answer")
-        answer = one_statement(connection, title, sql)
-        answer = answer if to.limit is None else answer.limit(to.limit)  # DuckDB finds it by the variable's name
-        form = "FORMAT json, ARRAY true" if to.json else "FORMAT csv, HEADER true"
-        rows = int(connection.execute(f"COPY (FROM answer) TO {literal(str(file))} ({form})").fetchall()[0][0])
-        content = file.read_bytes()
-    content = NOT_FINITE.sub(lambda match: match[1] or b"null", content) if to.json else content
-    if to.file is None:
-        sys.stdout.buffer.write(content)
-        return rows
-    try:
-        to.file.write_bytes(content)
-    except OSError as error:
-        raise ParamsError(
-            f"the answer can't be written: {error.strerror}",
-            where=str(to.file.absolute()),
-            expected="--output FILE where there is, or can be, a file",
-            next_step="the same command with another --output",
-        ) from None
-    return rows
-
-
-class Destination(NamedTuple):
-    """Where an answer goes, and how: JSON or CSV, to a file or to standard output, all rows or some."""
-
-    json: bool
-    file: Path | None
-    limit: int | None
 
 
 def main() -> None:
