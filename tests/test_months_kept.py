@@ -54,6 +54,42 @@ def test_days_of_months_are_asked_for_later(months: Clone) -> None:
     assert here == [f"{day},1" for day in days]
 
 
+def test_days_that_no_month_has_are_an_error(months: Clone) -> None:
+    """And no empty answer, though their month has a file."""
+    asked = [("2025-10-28", "2025-10-31"), ("2025-10-01", "2025-10-22"), ("2025-10-26", "2025-10-25")]
+    ask = f"""
+from datetime import date
+from commands import query
+from pipeline.core.errors import ParamsError
+for first, last in {asked}:
+    try:
+        with query.of_snapshot("HEAD", date.fromisoformat(first), date.fromisoformat(last)):
+            print("found")
+    except ParamsError as error:
+        print(error.what.partition(") ")[2])
+"""
+    said = months.run("python", "-c", ask).stdout.splitlines()
+    assert said == [f"has no day of behavioral_events from {first} to {last}" for first, last in asked]
+
+
+@pytest.mark.parametrize("contract", ["()", "[t._replace(time='gone') for t in past.TABLES]"], ids=["table", "column"])
+def test_without_a_day_column_no_other_days_are_told(months: Clone, contract: str) -> None:
+    """Where the contract of today does not say by which column the rows of an old snapshot were filed."""
+    ask = f"""
+from datetime import date
+from commands import query
+from pipeline.versions import past
+past.TABLES = {contract}
+for day in (None, date(2025, 10, 25)):
+    with query.of_snapshot("HEAD", day, day) as old:
+        shown = {{name for name, *_ in old.connection.execute("SHOW TABLES").fetchall()}}
+        print("behavioral_events" in shown, "behavioral_events" in old.days)
+"""
+    done = months.run("python", "-c", ask)
+    assert done.stdout.splitlines() == ["True True", "False False"]
+    assert "notice: behavioral_events is left out: its files are months" in done.stderr
+
+
 def test_the_window_is_told_by_days(months: Clone) -> None:
     listed = months.run("python", "-m", "commands.versions").stdout.splitlines()
     assert [line.split()[2:5] for line in listed[1:3]] == [["2025-10-23", "to", "2025-10-27"]] * 2

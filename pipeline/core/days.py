@@ -7,7 +7,7 @@ What is pinned is a day, whatever a file holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 
 ONE_DAY = timedelta(days=1)
@@ -51,6 +51,11 @@ def in_months(parts: Iterable[date]) -> bool:
     return any(isinstance(part, Month) for part in parts)
 
 
+def word(parts: Iterable[date]) -> str:
+    """What a part is, for messages."""
+    return "month" if in_months(parts) else "day"
+
+
 def month_of(day: date) -> Month:
     return Month(day.year, day.month, 1)
 
@@ -80,6 +85,14 @@ def told(part: date, begin: date, until: date) -> dict[str, str]:
         return {}
     first, end = ends(part)
     return {DAYS: f"{max(first, begin)}/{min(end, until) - ONE_DAY}"}
+
+
+def days_told(facts: Mapping[bytes, bytes]) -> tuple[date, date] | None:
+    """The first and the last day that a footer tells of; None where it tells of none."""
+    if DAYS.encode() not in facts:
+        return None
+    first, last = map(date.fromisoformat, facts[DAYS.encode()].decode().split("/"))
+    return first, last
 
 
 def days_of(parts: Iterable[date]) -> list[date]:

@@ -14,11 +14,13 @@ from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 import duckdb
+import pyarrow.parquet as pq
 from dvc.repo import Repo
 from fsspec import AbstractFileSystem
 
-from pipeline.core.days import WHOLE, ends, in_months
+from pipeline.core.days import WHOLE, days_told, ends, in_months
 from pipeline.core.errors import ParamsError, PipelineError
+from pipeline.core.progress import say
 from pipeline.files.layout import day_path
 from pipeline.files.sql import literal, quoted
 from pipeline.versions import snapshots
@@ -108,25 +110,35 @@ class Past(NamedTuple):
 def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: date | None = None) -> Past:
     """A view of each table, over the days from `first` to `last`, both included.
 
-    The views have event_date beside their columns, and event_month where files are months. Raises ParamsError where no
-    day is left.
+    The views have event_date beside their columns, and event_month where files are months. A table of months whose day
+    column the contract does not say any more has no event_date, and is left out where days were asked for. Raises
+    ParamsError where no day is left.
     """
     asked = (first or date.min, last or date.max)
     chosen = {table: _between(snapshot, table, first, last) for table in snapshot.files}
     files = {_name(table, day): md5 for table, days in chosen.items() for day, md5 in days.items()}
     if first or last:  # days that were asked for are all fetched at once, which is quicker than one after the other
-        snapshots.bring(repo, snapshot.name, set(files.values()))
+        found = snapshots.bring(repo, snapshot.name, set(files.values()))
+        for table, days in chosen.items():
+            if not _any_asked([found[md5] for md5 in days.values()], asked):
+                raise _no_day(snapshot, table, first, last)
     past = Past(chosen, duckdb.connect(), Objects(repo, snapshot.name, files), asked)
     past.connection.register_filesystem(past.files)
     past.connection.execute("SET TimeZone = 'UTC'")  # whatever the machine's is
     with past.explained():
-        for table, days in chosen.items():
+        for table, days in list(chosen.items()):
             # The first file is opened for its columns: one that is here, if any is.
             order = sorted(days, key=lambda day: (not Path(repo.cache.local.oid_to_path(days[day])).exists(), day))
             kind = "'event_month': VARCHAR" if in_months(days) else "'event_date': DATE"
             hive = "false" if WHOLE in days else f"true, hive_types = {{{kind}}}"
             rows = f"read_parquet({_listed(table, order)}, hive_partitioning = {hive})"
-            past.connection.execute(f"CREATE VIEW {quoted(table)} AS {_select(table, rows, days, asked)}")
+            select = _select(past.connection, table, rows, days, asked)
+            if select is None:
+                said = "its files are months, and no column is known to say the day of a row"
+                say(f"notice: {table} is left out: {said}; it is there without --from and --to")
+                del chosen[table]
+                continue
+            past.connection.execute(f"CREATE VIEW {quoted(table)} AS {select}")
     return past
 
 
@@ -138,29 +150,50 @@ def _asked(day: str, asked: tuple[date, date]) -> str:
     return f"{day} BETWEEN DATE '{asked[0]}' AND DATE '{asked[1]}'"
 
 
-def _select(table: str, rows: str, days: Collection[date], asked: tuple[date, date]) -> str:
-    """Months hold days that were not asked for, and their names don't say the day of a row."""
-    known = {one.name: one.instant for one in TABLES}
-    if not in_months(days) or not (instant := known.get(table)):
+def _select(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: str, days: Collection[date], asked: tuple[date, date]
+) -> str | None:
+    """Months hold days that were not asked for, and their names don't say the day of a row.
+
+    None where rows of other days can't be told from those that were asked for.
+    """
+    if not in_months(days):
         return f"FROM {rows}"
-    return f"SELECT * FROM (SELECT *, ({instant})::DATE AS event_date FROM {rows}) WHERE {_asked('event_date', asked)}"
+    known = {one.name: one for one in TABLES}
+    types = dict(connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE FROM {rows})").fetchall())
+    # The contract is today's: the table, or its day column, may be gone.
+    if table not in known or not str(types.get(known[table].time)).startswith(("DATE", "TIMESTAMP")):
+        return f"FROM {rows}" if asked == (date.min, date.max) else None
+    day = f"({known[table].instant})::DATE"
+    return f"SELECT * FROM (SELECT *, {day} AS event_date FROM {rows}) WHERE {_asked('event_date', asked)}"
 
 
 def _between(snapshot: Snapshot, table: str, first: date | None, last: date | None) -> dict[date, str]:
-    days = snapshot.files[table]
     found = {
         day: md5
-        for day, md5 in days.items()
+        for day, md5 in snapshot.files[table].items()
         if day == WHOLE or ((first or date.min) < ends(day)[1] and ends(day)[0] <= (last or date.max))
     }
     if not found:
-        raise ParamsError(
-            f"{snapshot.title} has no day of {table} from {first or 'its first'} to {last or 'its last'}",
-            where="--from, --to",
-            expected=f"days from {min(days)} to {max(days)}",
-            next_step="the same command with other days",
-        )
+        raise _no_day(snapshot, table, first, last)
     return found
+
+
+def _any_asked(files: Iterable[Path], asked: tuple[date, date]) -> bool:
+    """Whether one of the files has a day that was asked for. A month may lie in the window only in part."""
+    told = [days_told(pq.read_metadata(file).metadata or {}) for file in files]
+    return any(days is None or max(days[0], asked[0]) <= min(days[1], asked[1]) for days in told)
+
+
+def _no_day(snapshot: Snapshot, table: str, first: date | None, last: date | None) -> ParamsError:
+    days = snapshot.files[table]
+    return ParamsError(
+        f"{snapshot.title} has no day of {table} from {first or 'its first'} to {last or 'its last'}",
+        where="--from, --to",
+        expected=f"days from {min(days)} to {max(days)}"
+        + (", as far as the window has them" if in_months(days) else ""),
+        next_step="the same command with other days",
+    )
 
 
 def _name(table: str, day: date) -> str:
