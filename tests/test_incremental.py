@@ -226,7 +226,7 @@ def test_other_code_makes_every_file_anew(
 
 def test_the_code_that_decides_bytes_is_what_writes_them() -> None:
     """Everything that extract and export import of these rooms, but for what only finds files or says things."""
-    both = {"pipeline/files/writer.py", "schemas/table.py", "schemas/types.py"}
+    both = {"pipeline/core/days.py", "pipeline/files/writer.py", "schemas/table.py", "schemas/types.py"}
     assert set(made_from.RAW) == both | {
         f"pipeline/{name}.py" for name in ("days/copy", "postgres/statements", "postgres/copy")
     }
