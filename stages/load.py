@@ -19,7 +19,7 @@ import duckdb
 from pipeline.checks import made_from, reconcile
 from pipeline.checks.reconcile import Places
 from pipeline.checks.references import references
-from pipeline.core.days import ONE_DAY, in_months
+from pipeline.core.days import ONE_DAY, in_months, word
 from pipeline.core.errors import ContractError, DataError, PipelineError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
@@ -103,9 +103,10 @@ def load(paths: Paths, params: Params) -> None:
     totals = [result.totals for result in results.values()]
     rows, aside = (sum(total[place] for total in totals) for place in ("duckdb", "quarantine"))
     known = sum(result.known for result in results.values())
+    kind = word(day for days in raw.values() for day in days)
     with_aside = f" with the {aside:,} in quarantine" if aside else ""
     said = f"{count(rows, 'row')},{with_aside} equal to PostgreSQL, raw and export on every day"
-    more = f"; the content of {count(known, 'day')} had been compared before and not changed" if known else ""
+    more = f"; the content of {count(known, kind)} had been compared before and not changed" if known else ""
     print(f"load: {paths.database} ({strategy}), {said}{more}")
 
 
