@@ -158,7 +158,7 @@ def _report_dry_run(problem: DataError | None, searched: Search, arguments: str)
 
 def _delete(searched: Search, places: Sequence[Place], scratch: Sequence[Path], spared: Collection[str]) -> None:
     if searched.found:
-        print("erase: deleting these files; what they hold is lost for good, other days of these versions stay")
+        print("erase: deleting these files; what they hold is lost for good, other files of these versions stay")
     for file in scratch:
         file.unlink()
         print(f"erase: deleted {file}, which named the id")

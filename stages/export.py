@@ -78,7 +78,7 @@ def export(paths: Paths, params: Params) -> None:
                 made_from=wanted[table.name][day],
                 batch_size=params.extract.batch_size,
                 path=day_path(staging / table.name, day),
-                facts=told(day, *window),
+                facts=told(day, *window, table.time),
             )
             for table in tables
             for day, file in raw[table.name].items()

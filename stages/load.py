@@ -19,7 +19,7 @@ import duckdb
 from pipeline.checks import made_from, reconcile
 from pipeline.checks.reconcile import Places
 from pipeline.checks.references import references
-from pipeline.core.days import ONE_DAY, in_months
+from pipeline.core.days import ONE_DAY, in_months, word
 from pipeline.core.errors import ContractError, DataError, PipelineError
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
@@ -103,9 +103,10 @@ def load(paths: Paths, params: Params) -> None:
     totals = [result.totals for result in results.values()]
     rows, aside = (sum(total[place] for total in totals) for place in ("duckdb", "quarantine"))
     known = sum(result.known for result in results.values())
+    kind = word(day for days in raw.values() for day in days)
     with_aside = f" with the {aside:,} in quarantine" if aside else ""
     said = f"{count(rows, 'row')},{with_aside} equal to PostgreSQL, raw and export on every day"
-    more = f"; the content of {count(known, 'day')} had been compared before and not changed" if known else ""
+    more = f"; the content of {count(known, kind)} had been compared before and not changed" if known else ""
     print(f"load: {paths.database} ({strategy}), {said}{more}")
 
 
@@ -156,10 +157,26 @@ def build(
             else:
                 begin, until = window_of(paths.extract_report)
                 run_all(connection, views.create(views.days_between(begin, until - ONE_DAY), raw, views.KEPT))
+            check_days(connection, *window_of(paths.extract_report))
         connection.execute("USE memory")
         connection.execute("DETACH analytics")
 
     with_memory(MEMORY_LIMIT, make, {"temp_directory": str(database.parent)})
+
+
+def check_days(connection: duckdb.DuckDBPyConnection, begin: date, until: date) -> None:
+    """Raise DataError where the days that views are made for are not those of the window."""
+    ends = "min(event_date), max(event_date), count(event_date), count(DISTINCT event_date)"
+    found = connection.execute(f"SELECT {ends} FROM {quoted(views.DAYS.name)}").fetchall()[0]
+    days = (until - begin).days
+    if found != (begin, until - ONE_DAY, days, days):
+        first, last, number, _ = found
+        raise DataError(
+            f"{views.DAYS.name} has {count(number, 'day')} from {first} to {last}",
+            where=views.DAYS.name,
+            expected=f"each day from {begin} to {until - ONE_DAY} once",
+            next_step="dvc repro --force, which makes every file anew",
+        )
 
 
 def run_all(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:

@@ -20,6 +20,7 @@ from pipeline.checks.duplicates import Window
 from pipeline.checks.findings import Findings
 from pipeline.checks.pins import PinnedTask
 from pipeline.core import watermark
+from pipeline.core.days import word
 from pipeline.core.inputs import Inputs
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
@@ -90,7 +91,8 @@ def validate(paths: Paths, params: Params) -> None:
     rows, checks = (sum(f.rows for f in found.values()), sum(len(f.counts) for f in found.values()))
     verdict = f"{count(failed, 'row')} to {paths.quarantine}" if failed else "all passed"
     before = sum(result.verified for result in checked.values())
-    more = f"; {count(before, 'day')} had passed before and not changed" if before else ""
+    kind = word(day for days in files.values() for day in days)
+    more = f"; {count(before, kind)} had passed before and not changed" if before else ""
     print(f"validate: {count(rows, 'row')}, {checks} checks, {verdict}{more}")
 
 

@@ -242,8 +242,10 @@ def rows_of_duckdb(database: Path) -> list[tuple[Any, ...]]:
 
 
 def rewrite(path: Path, rows: pa.Table) -> None:
-    """Other rows in a file that is whole, as a mistake in a stage may make it."""
-    with DayWriter(path, rows.schema, BEHAVIORAL_EVENTS.distinct) as writer:
+    """Other rows in a file that is whole, as a mistake in a stage may make it. Its footer still says which days it has."""
+    there = pq.read_metadata(path).metadata or {} if path.exists() else {}
+    facts = {name.decode(): there[name].decode() for name in there if name.startswith(b"pipeline.")}
+    with DayWriter(path, rows.schema, BEHAVIORAL_EVENTS.distinct, facts) as writer:
         for batch in rows.combine_chunks().to_batches():
             writer.write(batch)
 

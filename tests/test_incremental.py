@@ -226,7 +226,8 @@ def test_other_code_makes_every_file_anew(
 
 def test_the_code_that_decides_bytes_is_what_writes_them() -> None:
     """Everything that extract and export import of these rooms, but for what only finds files or says things."""
-    both = {"pipeline/files/slices.py", "pipeline/files/writer.py", "schemas/table.py", "schemas/types.py"}
+    both = {f"pipeline/{name}.py" for name in ("core/days", "files/slices", "files/writer")}
+    both |= {"schemas/table.py", "schemas/types.py"}
     assert set(made_from.RAW) == both | {
         f"pipeline/{name}.py" for name in ("days/copy", "days/slices", "postgres/statements", "postgres/copy")
     }

@@ -23,7 +23,7 @@ from pipeline.days import copy
 from pipeline.files import writer
 from schemas.rules import unique
 from schemas.table import Column, Table
-from stages import extract
+from stages import extract, load
 from tests.helpers import (
     UNTIL,
     USER_A,
@@ -160,6 +160,17 @@ def test_the_footer_says_which_days(db: Database, tmp_path: Path) -> None:
         assert found == [(first, until - timedelta(days=1), WINDOW, WINDOW)]
 
 
+def test_days_that_are_not_the_windows_are_an_error(
+    filled: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    months = project(tmp_path / "months", "month")
+    months.run()
+    real = load.views.days_of_months
+    monkeypatch.setattr(load.views, "days_of_months", lambda files: f"{real(files)} LIMIT 7")
+    with pytest.raises(DataError, match="event_days has 7 days from 2025-08-29"):
+        months.load()
+
+
 def test_the_database_is_the_same_each_night(filled: Database, tmp_path: Path) -> None:
     months = project(tmp_path / "months", "month")
     months.run()
@@ -192,11 +203,14 @@ def test_the_whole_months_of_a_switch_back(
     first = outputs(one)
     one.set(extract__files="month")
     wrong = dict(differences(one.paths, one.params, 1))
-    assert wrong == {"extract": f"it wrote {WINDOW} files, and extract.days and extract.files ask for 3"}
+    assert wrong == {"extract": "it wrote files of a day, and extract.files says month"}
     one.run()
     assert f"read 3, dropped {WINDOW}" in capsys.readouterr().out
     assert outputs(one) == outputs(from_nothing(one))
-    one.set(extract__files="day")
+    one.set(extract__days=WINDOW - 1)  # of as many months
+    wrong = dict(differences(one.paths, one.params, 1))
+    assert wrong == {"extract": f"it read {WINDOW} days, and extract.days says {WINDOW - 1}"}
+    one.set(extract__days=WINDOW, extract__files="day")
     one.run()
     assert outputs(one) == first
 
@@ -207,12 +221,32 @@ def test_a_row_of_a_month_that_is_another_is_found(filled: Database, tmp_path: P
     filled.run("UPDATE behavioral_events SET \"timeOfDay\" = 3 WHERE timestamp::date = '2025-09-12'")
     shutil.rmtree(months.raw / MONTHS[1])
     months.extract()
-    with pytest.raises(PinError, match=r"the rows of 1 day are as many .* 2025-09"):
+    with pytest.raises(PinError, match=r"the rows of 1 month are as many .* 2025-09"):
         months.validate()
     filled.run("DELETE FROM behavioral_events WHERE timestamp::date = '2025-09-12'")
     shutil.rmtree(months.raw / MONTHS[1])
     with pytest.raises(PinError, match="2025-09-12: pinned 2, now 0"):
         months.extract()
+
+
+def test_what_was_verified_is_told_by_months(
+    filled: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    months = project(tmp_path / "months", "month")
+    months.run()
+    capsys.readouterr()
+    months.run()
+    assert "the content of 3 months had been compared before" in capsys.readouterr().out
+
+
+def test_a_day_beside_months_is_refused(filled: Database, tmp_path: Path) -> None:
+    months = project(tmp_path / "months", "month")
+    months.run()
+    stray = months.exported / "event_date=2025-10-01" / "part-0.parquet"
+    stray.parent.mkdir()
+    shutil.copy(months.exported / MONTHS[2] / "part-0.parquet", stray)
+    with pytest.raises(DataError, match="the file of 2025-10-01 is beside files of months; 4 of 3 files are there"):
+        months.load()
 
 
 def test_one_value_is_compared(filled: Database, tmp_path: Path) -> None:

@@ -54,6 +54,39 @@ def test_days_of_months_are_asked_for_later(months: Clone) -> None:
     assert here == [f"{day},1" for day in days]
 
 
+def test_days_that_no_month_has_are_an_error(months: Clone) -> None:
+    """And no empty answer, though their month has a file."""
+    asked = [("2025-10-28", "2025-10-31"), ("2025-10-01", "2025-10-22"), ("2025-10-26", "2025-10-25")]
+    ask = f"""
+from datetime import date
+from commands import query
+from pipeline.core.errors import ParamsError
+for first, last in {asked}:
+    try:
+        with query.of_snapshot("HEAD", date.fromisoformat(first), date.fromisoformat(last)):
+            print("found")
+    except ParamsError as error:
+        print(error.what.partition(") ")[2])
+"""
+    said = months.run("python", "-c", ask).stdout.splitlines()
+    assert said == [f"has no day of behavioral_events from {first} to {last}" for first, last in asked]
+
+
+def test_rows_are_dated_as_they_were_filed(months: Clone) -> None:
+    """Whatever the contract of today says of the table."""
+    ask = """
+from datetime import date
+from commands import query
+with query.of_snapshot("HEAD", date(2025, 10, 25), date(2025, 10, 25)) as old:
+    print(old.connection.execute("SELECT event_date, count(*) FROM behavioral_events GROUP BY 1").fetchall())
+"""
+    months.change(('    time="timestamp",\n', "    time=None,\n"), file="schemas/behavioral_events.py")
+    try:
+        assert months.run("python", "-c", ask).stdout == "[(datetime.date(2025, 10, 25), 2)]\n"
+    finally:
+        months.run("git", "checkout", "schemas")
+
+
 def test_the_window_is_told_by_days(months: Clone) -> None:
     listed = months.run("python", "-m", "commands.versions").stdout.splitlines()
     assert [line.split()[2:5] for line in listed[1:3]] == [["2025-10-23", "to", "2025-10-27"]] * 2

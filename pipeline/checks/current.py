@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.checks import made_from
 from pipeline.checks.made_from import NO_PSEUDONYMS
 from pipeline.core import lock, watermark
-from pipeline.core.days import divided, in_months
+from pipeline.core.days import divided, in_months, word
 from pipeline.core.errors import DataError
 from pipeline.core.params import Params
 from pipeline.core.paths import Paths
@@ -72,7 +72,8 @@ def differences(paths: Paths, params: Params, stages: int = 5) -> Iterator[tuple
 
 def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
     pinned = watermark.load(paths.watermark)
-    listed = read_report(paths.extract_report, "made_from")["made_from"]
+    report = read_report(paths.extract_report, "made_from", "days")
+    listed, read = report["made_from"], report["days"]
     for table, entry in zip(chosen(TABLES, params.tables), listed, strict=False):
         shared = made_from.raw(table, params.extract)
         if others := list(other(entry, {**shared, "stage": made_from.code(*made_from.EXTRACT_REPORT)})):
@@ -80,9 +81,11 @@ def extracted(paths: Paths, params: Params, raw: Files) -> Iterator[str]:
             continue  # then the days are others, too
         pins = watermark.pinned(pinned, table, params.extract.days)
         parts = divided(pins, params.extract.files == "month")
-        if len(raw[table.name]) != len(parts):
-            wrote = count(len(raw[table.name]), "file")
-            yield f"it wrote {wrote}, and extract.days and extract.files ask for {len(parts)}"
+        if in_months(raw[table.name]) != in_months(parts):
+            yield f"it wrote files of a {word(raw[table.name])}, and extract.files says {params.extract.files}"
+            continue
+        if read != len(pins) and table.time is not None:
+            yield f"it read {count(read, 'day')}, and extract.days says {len(pins)}"
             continue
         wanted = {
             part: made_from.raw_file(shared, part, {day: pins[day] for day in days}) for part, days in parts.items()
@@ -155,7 +158,7 @@ def _plain(value: object) -> object:
 def other_days(files: Mapping[date, manifest.File], wanted: Mapping[date, str], of: str) -> Iterator[str]:
     days = sorted(d for d in files.keys() | wanted.keys() if d not in files or files[d].made_from != wanted.get(d))
     if days:
-        yield f"{count(len(days), 'day')} of other {of}, the first is {days[0]}"
+        yield f"{count(len(days), word(wanted))} of other {of}, the first is {days[0]}"
 
 
 def other_report(paths: Paths, report: Path, locked: Mapping[str, str]) -> Iterator[str]:

@@ -26,6 +26,7 @@ ROOT = Path(__file__).absolute().parent.parent.parent
 
 # A change in one of these may change the bytes of a file, or what passes.
 RAW = (
+    "pipeline/core/days.py",
     "pipeline/days/copy.py",
     "pipeline/days/slices.py",
     "pipeline/files/slices.py",
@@ -59,6 +60,7 @@ EXPORT_REPORT = (
     "stages/export.py",
 )
 EXPORTED = (
+    "pipeline/core/days.py",
     "pipeline/days/export.py",
     "pipeline/files/pseudonyms.py",
     "pipeline/files/slices.py",

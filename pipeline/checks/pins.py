@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pipeline.checks.chunks import Portion
 from pipeline.core import digest
+from pipeline.core.days import word
 from pipeline.core.digest import EMPTY, Pin
 from pipeline.core.errors import PinError
 from pipeline.core.progress import count
@@ -74,7 +75,7 @@ def check(raw: Path, moved: Sequence[date]) -> None:
     if moved:
         more = f" and {len(moved) - NAMED} more" if len(moved) > NAMED else ""
         raise PinError(
-            f"the rows of {count(len(moved), 'day')} are as many as watermark.yaml pins, but not the same: "
+            f"the rows of {count(len(moved), word(moved))} are as many as watermark.yaml pins, but not the same: "
             + ", ".join(map(str, moved[:NAMED]))
             + more,
             where=str(raw),

@@ -7,13 +7,13 @@ What is pinned is a day, whatever a file holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, timedelta
 
 ONE_DAY = timedelta(days=1)
 
-# Under what name the days of a month's file stand in its footer.
-DAYS = "pipeline.days"
+# Under what names the footer of a month's file has its days, and the column that says the day of a row.
+DAYS, TIME = "pipeline.days", "pipeline.time"
 
 
 class _Whole(date):
@@ -51,6 +51,11 @@ def in_months(parts: Iterable[date]) -> bool:
     return any(isinstance(part, Month) for part in parts)
 
 
+def word(parts: Iterable[date]) -> str:
+    """What a part is, for messages."""
+    return "month" if in_months(parts) else "day"
+
+
 def month_of(day: date) -> Month:
     return Month(day.year, day.month, 1)
 
@@ -71,15 +76,23 @@ def ends(part: date) -> tuple[date, date]:
     return begin, begin + ONE_DAY
 
 
-def told(part: date, begin: date, until: date) -> dict[str, str]:
+def told(part: date, begin: date, until: date, time: str | None) -> dict[str, str]:
     """What the footer of a month's file says of it: the first and the last of its days that lie in the window.
 
-    A file of one day says so by its name.
+    `time` is the column that says the day of a row. A file of one day says so by its name.
     """
     if not isinstance(part, Month):
         return {}
     first, end = ends(part)
-    return {DAYS: f"{max(first, begin)}/{min(end, until) - ONE_DAY}"}
+    return {DAYS: f"{max(first, begin)}/{min(end, until) - ONE_DAY}", TIME: str(time)}
+
+
+def days_told(facts: Mapping[bytes, bytes]) -> tuple[date, date] | None:
+    """The first and the last day that a footer tells of; None where it tells of none."""
+    if DAYS.encode() not in facts:
+        return None
+    first, last = map(date.fromisoformat, facts[DAYS.encode()].decode().split("/"))
+    return first, last
 
 
 def days_of(parts: Iterable[date]) -> list[date]:

@@ -32,11 +32,6 @@ class Wanted(NamedTuple):
     made_from: str
     path: Path
 
-    @property
-    def facts(self) -> dict[str, str]:
-        """What the footer says of it."""
-        return told(self.day, self.days[0], self.days[-1] + ONE_DAY)
-
 
 class CopyTask(NamedTuple):
     """Days or months to copy, oldest first, in one COPY. `users` are those whose rows are wanted; none: all."""
@@ -113,7 +108,8 @@ class Files:
 
     def _open(self) -> DayWriter:
         wanted = self._wanted[len(self.written)]
-        self.written.append(DayWriter(wanted.path, self._schema, self._table.distinct, wanted.facts))
+        facts = told(wanted.day, wanted.days[0], wanted.days[-1] + ONE_DAY, self._table.time)
+        self.written.append(DayWriter(wanted.path, self._schema, self._table.distinct, facts))
         return self.written[-1].__enter__()
 
     def write(self, batch: pa.RecordBatch) -> None:

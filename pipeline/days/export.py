@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from pipeline.core import progress
-from pipeline.core.days import DAYS
+from pipeline.core.days import DAYS, TIME
 from pipeline.core.errors import DataError
 from pipeline.core.progress import Progress
 from pipeline.engine.executor import Workers
@@ -166,8 +166,8 @@ def with_pseudonyms(table: Table, source: Path, path: Path, key: bytes) -> tuple
     """
     schema = table.arrow_schema("export")
     source_file = open_file(source, schema)
-    kept = {name.decode(): value.decode() for name, value in (source_file.metadata.metadata or {}).items()}
-    facts = {DAYS: kept[DAYS]} if DAYS in kept else {}
+    there = {name.decode(): value.decode() for name, value in (source_file.metadata.metadata or {}).items()}
+    facts = {name: there[name] for name in (DAYS, TIME) if name in there}
     if any(column.pseudonym for column in table.columns):
         facts[manifest.PSEUDONYMS] = pseudonyms.fingerprint(key)
     with DayWriter(path, schema, table.distinct, facts) as file:

@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.core.days import parse_part
+from pipeline.core.days import parse_part, word
 from pipeline.core.digest import Pin
 from pipeline.core.errors import DataError
 from pipeline.core.progress import count
@@ -185,7 +185,10 @@ def check(report: Path, root: Path, files: Files, run: Workers | None = None) ->
 
 def _other_file(report: Path, folder: Path, day: date, listed: Collection[date], there: Collection[date]) -> DataError:
     root = folder.parent
-    fault = "missing" if day not in there else "altered" if day in listed else "of no day in the window"
+    foreign = (
+        f"of no {word(listed)} in the window" if word([day]) == word(listed) else f"beside files of {word(listed)}s"
+    )
+    fault = "missing" if day not in there else "altered" if day in listed else foreign
     some = f"; {len(there)} of {count(len(listed), 'file')} are there" if len(there) != len(listed) else ""
     bring = f"dvc checkout --force {quote(str(root))} (dvc pull, where it never was)"
     next_step = f"{bring} or dvc repro {_stage(report)}; then dvc repro"

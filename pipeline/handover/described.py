@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.core.dataset import Dataset
-from pipeline.core.days import ONE_DAY, days_of, in_months
+from pipeline.core.days import ONE_DAY, days_of, word
 from pipeline.core.progress import count
 from schemas.table import Column, Table
 
@@ -59,7 +59,7 @@ class Described(NamedTuple):
     @property
     def file(self) -> str:
         """What a file holds."""
-        return "month" if in_months(part.day for part in self.parts) else "day"
+        return word(part.day for part in self.parts)
 
     @property
     def ends(self) -> tuple[date, date] | None:

@@ -6,7 +6,7 @@ cache is fetched when it is opened; where days were asked for, all of them befor
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
@@ -14,16 +14,16 @@ from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
 
 import duckdb
+import pyarrow.parquet as pq
 from dvc.repo import Repo
 from fsspec import AbstractFileSystem
 
-from pipeline.core.days import WHOLE, ends, in_months
+from pipeline.core.days import TIME, WHOLE, days_told, ends, in_months
 from pipeline.core.errors import ParamsError, PipelineError
 from pipeline.files.layout import day_path
 from pipeline.files.sql import literal, quoted
 from pipeline.versions import snapshots
 from pipeline.versions.snapshots import Snapshot
-from schemas.tables import TABLES
 
 PROTOCOL = "snapshot"
 
@@ -115,7 +115,10 @@ def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: dat
     chosen = {table: _between(snapshot, table, first, last) for table in snapshot.files}
     files = {_name(table, day): md5 for table, days in chosen.items() for day, md5 in days.items()}
     if first or last:  # days that were asked for are all fetched at once, which is quicker than one after the other
-        snapshots.bring(repo, snapshot.name, set(files.values()))
+        found = snapshots.bring(repo, snapshot.name, set(files.values()))
+        for table, days in chosen.items():
+            if not _any_asked([found[md5] for md5 in days.values()], asked):
+                raise _no_day(snapshot, table, first, last)
     past = Past(chosen, duckdb.connect(), Objects(repo, snapshot.name, files), asked)
     past.connection.register_filesystem(past.files)
     past.connection.execute("SET TimeZone = 'UTC'")  # whatever the machine's is
@@ -126,7 +129,9 @@ def connect(repo: Repo, snapshot: Snapshot, first: date | None = None, last: dat
             kind = "'event_month': VARCHAR" if in_months(days) else "'event_date': DATE"
             hive = "false" if WHOLE in days else f"true, hive_types = {{{kind}}}"
             rows = f"read_parquet({_listed(table, order)}, hive_partitioning = {hive})"
-            past.connection.execute(f"CREATE VIEW {quoted(table)} AS {_select(table, rows, days, asked)}")
+            if in_months(days):
+                rows = _dated(past.connection, rows, _listed(table, order[:1]), asked)
+            past.connection.execute(f"CREATE VIEW {quoted(table)} AS FROM {rows}")
     return past
 
 
@@ -138,29 +143,40 @@ def _asked(day: str, asked: tuple[date, date]) -> str:
     return f"{day} BETWEEN DATE '{asked[0]}' AND DATE '{asked[1]}'"
 
 
-def _select(table: str, rows: str, days: Collection[date], asked: tuple[date, date]) -> str:
-    """Months hold days that were not asked for, and their names don't say the day of a row."""
-    known = {one.name: one.instant for one in TABLES}
-    if not in_months(days) or not (instant := known.get(table)):
-        return f"FROM {rows}"
-    return f"SELECT * FROM (SELECT *, ({instant})::DATE AS event_date FROM {rows}) WHERE {_asked('event_date', asked)}"
+def _dated(connection: duckdb.DuckDBPyConnection, rows: str, file: str, asked: tuple[date, date]) -> str:
+    """Rows of months with their day, which footers say how to tell since no name does; only those asked for."""
+    told = f"SELECT decode(value) FROM parquet_kv_metadata({file}) WHERE decode(key) = {literal(TIME)}"
+    ((time,),) = connection.execute(told).fetchall()
+    dated = f"SELECT *, {quoted(time)}::DATE AS event_date FROM {rows}"
+    return f"({dated}) WHERE {_asked('event_date', asked)}"
 
 
 def _between(snapshot: Snapshot, table: str, first: date | None, last: date | None) -> dict[date, str]:
-    days = snapshot.files[table]
     found = {
         day: md5
-        for day, md5 in days.items()
+        for day, md5 in snapshot.files[table].items()
         if day == WHOLE or ((first or date.min) < ends(day)[1] and ends(day)[0] <= (last or date.max))
     }
     if not found:
-        raise ParamsError(
-            f"{snapshot.title} has no day of {table} from {first or 'its first'} to {last or 'its last'}",
-            where="--from, --to",
-            expected=f"days from {min(days)} to {max(days)}",
-            next_step="the same command with other days",
-        )
+        raise _no_day(snapshot, table, first, last)
     return found
+
+
+def _any_asked(files: Iterable[Path], asked: tuple[date, date]) -> bool:
+    """Whether one of the files has a day that was asked for. A month may lie in the window only in part."""
+    told = [days_told(pq.read_metadata(file).metadata or {}) for file in files]
+    return any(days is None or max(days[0], asked[0]) <= min(days[1], asked[1]) for days in told)
+
+
+def _no_day(snapshot: Snapshot, table: str, first: date | None, last: date | None) -> ParamsError:
+    days = snapshot.files[table]
+    return ParamsError(
+        f"{snapshot.title} has no day of {table} from {first or 'its first'} to {last or 'its last'}",
+        where="--from, --to",
+        expected=f"days from {min(days)} to {max(days)}"
+        + (", as far as the window has them" if in_months(days) else ""),
+        next_step="the same command with other days",
+    )
 
 
 def _name(table: str, day: date) -> str:
