@@ -242,7 +242,7 @@ def rows_of_duckdb(database: Path) -> list[tuple[Any, ...]]:
 
 
 def rewrite(path: Path, rows: pa.Table) -> None:
-    """Other rows in a file that is whole, as a mistake in a stage may make it. Its footer still says which days it has."""
+    """Other rows in a file that is whole, as a mistake in a stage may make it; its footer still has its days."""
     there = pq.read_metadata(path).metadata or {} if path.exists() else {}
     facts = {name.decode(): there[name].decode() for name in there if name.startswith(b"pipeline.")}
     with DayWriter(path, rows.schema, BEHAVIORAL_EVENTS.distinct, facts) as writer:
