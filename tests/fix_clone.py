@@ -56,11 +56,17 @@ def copy_tree(source: Path, to: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def reproduced(scratch: Path) -> Clone:
-    """A clone, its path with a space, in which `dvc repro` ran once on the embedded default. Read only."""
+def first_run(scratch: Path) -> tuple[Clone, str]:
+    """A clone, its path with a space, and what `make repro` printed in it, on the embedded default. Read only."""
     clone = new_clone(scratch, "a fresh clone")
-    clone.run("dvc", "repro")
-    return clone
+    done = clone.make("repro", COLUMNS="100")
+    (clone.path / "data/runs.jsonl").unlink()
+    return clone, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def reproduced(first_run: tuple[Clone, str]) -> Clone:
+    return first_run[0]
 
 
 @pytest.fixture
