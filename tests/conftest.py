@@ -4,6 +4,7 @@ Everything is real: the server, DVC, DuckDB. The server is the embedded one, on 
 """
 
 pytest_plugins = [
+    "tests.fix_folders",
     "tests.fix_postgres",
     "tests.fix_project",
     "tests.fix_engine",

@@ -88,7 +88,7 @@ def run_shell(clone: Clone, block: Block, words: Mapping[str, str], **env: str) 
 
 def run_console(clone: Clone, block: Block) -> None:
     """Run the command after `$ `, and find the lines below it in what it prints, in order; `...` stands for any."""
-    command, *expected = block.text.removeprefix("$ ").splitlines()
+    command = block.text.removeprefix("$ ").splitlines()[0]
     done = subprocess.run(
         shlex.split(command),
         cwd=clone.path,
@@ -97,11 +97,17 @@ def run_console(clone: Clone, block: Block) -> None:
         text=True,
         check=True,
     )
-    printed = (done.stdout + done.stderr).splitlines()
+    shows(block, done.stdout + done.stderr)
+
+
+def shows(block: Block, said: str) -> None:
+    """The lines below the command are among those that it printed."""
+    command, *expected = block.text.removeprefix("$ ").splitlines()
+    printed = said.splitlines()
     position = 0
     for line in expected:
         if line != "...":
-            assert line in printed, f"{line!r} is not in\n{done.stdout}"
+            assert line in printed, f"{line!r} is not in\n{said}"
             assert command.startswith("make") or line in printed[position:]
             position = printed.index(line)
 

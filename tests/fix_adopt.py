@@ -15,6 +15,7 @@ from pipeline.adopt.files import declared
 from pipeline.core.params import load_params
 from pipeline.core.paths import Paths
 from schemas.table import Table
+from tests.fix_postgres import new_database
 from tests.helpers import ROOT, Database
 
 APP = """
@@ -171,8 +172,7 @@ def shapes_database(server: dict[str, str]) -> Database:
     """The app's tables, those of SHAPES, and one with a hundred columns and one more of each type. Read only."""
     many = ", ".join(f"c{n} text" for n in range(100))
     types = ", ".join(f"t{n} {type_}" for n, (type_, _, _) in enumerate(TYPES))
-    Database(server, "postgres").run("CREATE DATABASE shapes TEMPLATE prisma")
-    database = Database(server, "shapes")
+    database = new_database(server, "shapes")
     database.run(f'{SHAPES}; CREATE TABLE types (id bigint PRIMARY KEY, {many}, {types}, plan "Plan", plans "Plan"[])')
     return database
 
@@ -187,7 +187,5 @@ def shapes(shapes_database: Database, monkeypatch: pytest.MonkeyPatch) -> Databa
 @pytest.fixture
 def own_shapes(db: Database, shapes_database: Database) -> Database:
     """A copy of it, to do what one likes with; DATABASE_URL names it."""
-    server = Database(db.where, "postgres")
-    server.run(f"DROP DATABASE {db.name} WITH (FORCE)")
-    server.run(f"CREATE DATABASE {db.name} TEMPLATE shapes")
-    return db
+    Database(db.where, "postgres").run(f"DROP DATABASE {db.name} WITH (FORCE)")
+    return new_database(db.where, db.name, "shapes")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.days import pin
+from tests.fix_postgres import TEMPLATES, new_database
 from tests.helpers import UNTIL, USER_B, Database, Project, event
 from tests.nasty import nasty_rows
 
@@ -63,18 +63,18 @@ _ready: dict[str, Path] = {}
 
 
 def ready_made(name: str, db: Database, project: Project, rows: Sequence[dict[str, Any]]) -> Project:
-    """`project` after a run of all stages on `db` with these rows; run once a worker, and copied from then on."""
-    server = Database(db.where, "postgres")
-    if name in _ready:
-        server.run(f"DROP DATABASE {db.name} WITH (FORCE)")
-        server.run(f"CREATE DATABASE {db.name} TEMPLATE {name}")
+    """`project` after a run of all stages on `db` with these rows; run once a worker, and copied from then on.
+
+    To a folder of the same name, `tmp_path`, because a view names its files by their paths.
+    """
+    if name in TEMPLATES:
         shutil.copytree(_ready[name], project.root, dirs_exist_ok=True)
-        project.load()  # the view names files by their paths
         return project
     db.insert(*rows)
     project.all()
-    server.run(f"CREATE DATABASE {name} TEMPLATE {db.name}")
-    _ready[name] = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    new_database(db.where, name, db.name)
+    TEMPLATES.add(name)
+    _ready[name] = project.root.with_name(name)
     shutil.copytree(project.root, _ready[name], dirs_exist_ok=True)
     return project
 
@@ -84,7 +84,7 @@ def published(db: Database, project: Project) -> Project:
     """Five days with three rows each, extracted, validated, exported and loaded."""
     project.set(extract__days=5)
     rows = [event(timestamp=f"{UNTIL - timedelta(days=n % 5 + 1)} 10:00:00") for n in range(15)]
-    return ready_made("five", db, project, rows)
+    return ready_made("published", db, project, rows)
 
 
 @pytest.fixture

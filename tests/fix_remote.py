@@ -17,7 +17,8 @@ import duckdb
 import pytest
 
 from benchmarks.s3 import KEYS, Served, serving
-from tests.fix_clone import new_clone
+from tests.fix_clone import copy_tree, new_clone
+from tests.fix_postgres import new_database
 from tests.helpers import UNTIL, Clone, Database, event
 
 
@@ -59,8 +60,7 @@ def bucket(s3: S3) -> str:
 @pytest.fixture(scope="session")
 def first_night(scratch: Path, server: dict[str, str]) -> Clone:
     """A clone with the first night of a database of its own. Read only."""
-    Database(server, "postgres").run("CREATE DATABASE nights TEMPLATE prisma")
-    db = Database(server, "nights")
+    db = new_database(server, "nights")
     fill(db)
     clone = new_clone(scratch, "nights")
     clone.env |= {"DATABASE_URL": db.url(), **KEYS}
@@ -74,7 +74,7 @@ def own(first_night: Clone, db: Database, scratch: Path) -> Iterator[Clone]:
     """A clone after its first night, on a database with the same rows."""
     fill(db)
     path = Path(tempfile.mkdtemp(prefix="own ", dir=scratch))
-    shutil.copytree(first_night.path, path, dirs_exist_ok=True, symlinks=True)
+    copy_tree(first_night.path, path)
     yield Clone(path, first_night.env | {"DATABASE_URL": db.url()})
     shutil.rmtree(path, ignore_errors=True)
 

@@ -24,6 +24,7 @@ from pipeline.core.errors import DataError, ParamsError
 from pipeline.core.paths import Paths
 from pipeline.handover import archive
 from tests.fix_clone import copy_tree
+from tests.fix_postgres import new_database
 from tests.fix_remote import copy_of, fill, night
 from tests.helpers import UNTIL, USER_A, USER_B, Clone, Database, event
 
@@ -65,8 +66,7 @@ def content(archive: Path, only: str = "") -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def held(server: dict[str, str]) -> Database:
     """A database whose last day has a check-in, and an event that points to it."""
-    Database(server, "postgres").run("CREATE DATABASE bundles TEMPLATE prisma")
-    db = Database(server, "bundles")
+    db = new_database(server, "bundles")
     fill(db)
     db.run(
         'INSERT INTO context_metadata (id, "userId", timestamp, "energyLevel", "stressLevel", "sleepHours", '

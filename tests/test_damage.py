@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -289,8 +290,9 @@ def test_a_link_in_place_of_a_folder_is_not_written_through(
 def test_data_on_another_disk(db: Database, project: Project, tmp_path: Path) -> None:
     """data/ or one of its folders may be a link to a larger disk."""
     db.insert(event())
-    disk = Path("/dev/shm") / tmp_path.name
-    disk.mkdir()
+    here = tmp_path.stat().st_dev
+    places = [place for place in (Path("/dev/shm"), Path("/var/tmp")) if place.is_dir()]
+    disk = Path(tempfile.mkdtemp(dir=next(place for place in places if place.stat().st_dev != here)))
     try:
         project.paths.raw.parent.mkdir(parents=True, exist_ok=True)
         for folder in (project.paths.raw, project.paths.export):

@@ -18,7 +18,7 @@ from schemas.behavioral_events import BEHAVIORAL_EVENTS
 from schemas.table import markdown
 from schemas.types import TYPES
 from tests import docs
-from tests.docs import PAGES, Block, blocks, fill_in, run_console, run_shell, with_venv
+from tests.docs import PAGES, Block, blocks, fill_in, run_console, run_shell, shows, with_venv
 from tests.fix_remote import S3, answers, bytes_of, copy_of, night
 from tests.helpers import ROOT, UNTIL, USER_A, USER_B, Clone, Database, event
 
@@ -143,16 +143,12 @@ def test_no_machine_path_is_written_down(path: Path) -> None:
     assert not re.search(r"/(root|home|work|tmp)/", path.read_text(encoding="utf-8"))
 
 
-def test_readme(clone: Clone, db: Database) -> None:
+def test_readme(first_run: tuple[Clone, str], clone: Clone, db: Database) -> None:
     """The two commands and the query print what the page shows; then the four lines on a database of one's own."""
-    with_venv(clone)
-    for file in ("data", ".dvc/cache", "dvc.lock"):
-        clone.run("rm", "-r", file)
-    clone.run("sh", "-c", "rm -rf $TMPDIR/behavioral-events-*")
-    clone.run("git", "checkout", "data/reports", "dvc.lock")
     make, query = blocks("README", language="console")
-    run_console(clone, make)
-    run_console(clone, query)
+    assert make.text.startswith("$ make repro\n")
+    shows(make, first_run[1])
+    run_console(with_venv(clone), query)
     db.insert(event(timestamp=f"{datetime.now(UTC).date() - timedelta(days=1)} 10:00:00"))
     clone.change(("days: 90", "days: 2"))
     url = db.url() + "&schema=public"
@@ -216,13 +212,13 @@ def test_the_effect_is_found_again(reproduced: Clone) -> None:
     assert abs(effect - 8) < 0.6
 
 
+@pytest.mark.long
 def test_contract(clone: Clone) -> None:
     """The command for a new key; the snippet runs with those of querying."""
-    (block,) = blocks("contract", language="sh")
     clone.change(("pseudonymize: false", "pseudonymize: true"))
     clone.run("dvc", "repro", PSEUDONYM_KEY="k" * 32)
     before = clone.hashes()["data/export"]
-    run_shell(with_venv(clone), block, {}, PSEUDONYM_KEY="another key " * 4)
+    run_shell(with_venv(clone), *blocks("contract", language="sh"), {}, PSEUDONYM_KEY="another key " * 4)
     assert clone.hashes()["data/export"] != before
     assert "up to date" in clone.run("dvc", "repro", PSEUDONYM_KEY="another key " * 4).stdout
 
@@ -238,7 +234,7 @@ def test_errors(clone: Clone) -> None:
     back, short = blocks("errors", language="sh")
     assert short.text == "make faults KILLS=4 TIMES=0\n"
     clone.change(("days: 90", "days: 3"))
-    clone.run("dvc", "repro")
+    clone.run("python", "-m", "stages.extract")
     clone.run("git", "checkout", "params.yaml")
     run_shell(with_venv(clone), back, {})
     assert clone.run("git", "status", "--porcelain").stdout == ""

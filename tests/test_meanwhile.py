@@ -136,6 +136,7 @@ def test_what_changes_after_the_stage_looked_is_found_by_the_report(
     check_current(published.paths, published.params)
 
 
+@pytest.mark.long
 @pytest.mark.xdist_group("clones")
 def test_what_stands_wrongly_in_dvc_lock_is_found_and_its_advice_leads_out(clone: Clone) -> None:
     """As if pseudonymize had been saved in the moment between the end of export and DVC's look at params.yaml."""

@@ -196,19 +196,21 @@ def test_days_that_share_an_object_are_mended_once(own: Clone, s3: S3, bucket: s
     assert bytes_of(own) == before
 
 
-def test_a_damaged_list_of_a_folder(own: Clone, s3: S3, bucket: str) -> None:
+def test_a_damaged_file_and_a_damaged_list_of_a_folder(own: Clone, s3: S3, bucket: str) -> None:
     with_remote(own, s3, bucket)
     own.run("dvc", "push")
-    lists = sorted((own.path / ".dvc/cache/files").rglob("*.dir"))
-    listed = next(file for file in lists if b"2025-10-26/part" in file.read_bytes())
-    content = listed.read_bytes()
-    by_the_disk(flip)(listed)
-    own.run("python", "-m", "commands.check", ok=False)
+    raw = own.hashes()["data/raw"]
+    both = [own.path / ".dvc/cache/files/md5" / raw[:2] / raw[2:], object_of(own, FILE)]
+    before = [file.read_bytes() for file in both]
+    for file in both:
+        by_the_disk(flip)(file)
+    assert "cache: 2 files damaged" in own.run("python", "-m", "commands.check", ok=False).stdout
     own.run("python", "-m", "commands.mend")
-    assert listed.read_bytes() == content
+    assert [file.read_bytes() for file in both] == before
     own.run("python", "-m", "commands.check")
 
 
+@pytest.mark.long
 def test_a_linked_file_that_was_written_to_is_brought_back(own: Clone, s3: S3, bucket: str) -> None:
     """DVC removes a damaged object that can be written to when it looks at it. So the check looks first."""
     with_remote(own, s3, bucket)

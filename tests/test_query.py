@@ -82,7 +82,7 @@ def test_queries_before_the_first_run_say_what_to_do(reproduced: Clone, tmp_path
 
 
 def test_a_file_less_under_the_view_is_an_error_and_no_shorter_answer(clone: Clone) -> None:
-    next(clone.path.glob("data/export/*/*/*.parquet")).unlink()
+    next(clone.path.glob("data/export/behavioral_events/*/*.parquet")).unlink()
     failed = clone.run("python", "-m", "commands.query", "SELECT count(*) FROM behavioral_events", ok=False)
     assert failed.returncode == 6
     assert "data/export/behavioral_events is not what export wrote" in failed.stderr

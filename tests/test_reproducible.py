@@ -122,7 +122,9 @@ def test_refresh_on_the_sample_leaves_the_committed_watermark_as_it_is(clone: Cl
     ("change", "expected"),
     [
         pytest.param(("batch_size: 20000", "batch_size: 4096"), ["extract", "validate", "export"], id="batch_size"),
-        pytest.param(("mode: strict", "mode: quarantine"), ["validate", "export", "report"], id="mode"),
+        pytest.param(
+            ("mode: strict", "mode: quarantine"), ["validate", "export", "report"], id="mode", marks=pytest.mark.long
+        ),
     ],
 )
 def test_a_changed_param_runs_what_reads_it_and_changes_no_hash(
@@ -168,7 +170,9 @@ def test_targets_run_one_after_the_other(clone: Clone) -> None:
     assert said.count("Behavioural events, ready to query") == 2
 
 
-@pytest.mark.parametrize("left", ["", '{"/a/file": {"read'], ids=["empty", "cut off"])
+@pytest.mark.parametrize(
+    "left", [pytest.param("", id="empty", marks=pytest.mark.long), pytest.param('{"/a/file": {"read', id="cut off")]
+)
 def test_a_rwlock_as_kill_may_leave_it_is_mended(clone: Clone, left: str) -> None:
     (clone.path / ".dvc/tmp/rwlock").write_text(left)
     clone.change(("days: 90", "days: 3"))
@@ -196,5 +200,4 @@ def test_two_runs_of_dvc_at_once(clone: Clone) -> None:
     for process, text in zip(both, said, strict=True):
         assert process.returncode == 0 or "lock" in text.lower()
         assert "Traceback" not in text
-    clone.run("dvc", "repro")
     assert "up to date" in clone.run("dvc", "repro").stdout

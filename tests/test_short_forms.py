@@ -1,4 +1,7 @@
-"""What takes long has a target of its own; here its short form, as docs/performance.md and docs/errors.md have it."""
+"""What has a target of its own; here its short form, as docs/performance.md and docs/errors.md have it.
+
+They are long, too. The shortest form of `make faults` is in test_damage.py, where each stage is killed once.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,7 @@ def test_bench_scale(clone: Clone, part: str) -> None:
     assert len(targets(said)) == number
 
 
+@pytest.mark.long
 def test_faults(clone: Clone) -> None:
     """One kill -9 of each stage, at a random moment; nothing is lost or doubled."""
     block = blocks("errors", language="sh")[1]

@@ -15,6 +15,8 @@ import pytest
 from pipeline.views.views import DAYS, KEPT, OF, VIEWS, create, days_between
 from tests.helpers import UNTIL, Project
 
+pytestmark = pytest.mark.xdist_group("views")  # whose rows are put into DuckDB once for all tests of a worker
+
 FIRST, LAST = date(2025, 10, 1), date(2025, 10, 10)
 PHASES = ("baseline_1", "intervention_A_1", "baseline_2", "intervention_A_2")
 
@@ -79,12 +81,12 @@ CASES = {
 }
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES)
+@pytest.fixture(scope="module", params=CASES.values(), ids=CASES)
 def rows(request: pytest.FixtureRequest) -> list[Row]:
     return list(request.param)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def views(rows: list[Row]) -> Iterator[duckdb.DuckDBPyConnection]:
     with duckdb.connect() as connection:
         connection.execute(

@@ -101,6 +101,8 @@ def _listed(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 def _changed_code() -> list[Path]:
     """Modules that this process runs, and SQL, whose files are no longer as they were at its start."""
-    loaded = {Path(file) for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    names = {file.name for file in _CODE_AT_START}  # a process has thousands of modules, and a Path takes its time
+    found = (getattr(module, "__file__", None) or "" for module in list(sys.modules.values()))
+    loaded = {Path(file) for file in found if file.rpartition(os.sep)[2] in names}
     used = [file for file in _CODE_AT_START if file in loaded or file.suffix != ".py"]
     return [file for file in used if _read(file) != _CODE_AT_START[file]]

@@ -52,25 +52,29 @@ def spellings(user: str) -> list[str]:
     return [user]
 
 
-def holds(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> int | None:
-    """How many rows of a Parquet or DuckDB file hold a name in a text.
+def kind_of(file: Path) -> str | None:
+    """parquet or duckdb, which hold rows; None for any other file."""
+    with open(file, "rb") as opened:
+        begin = opened.read(12)
+    return "parquet" if begin[:4] == b"PAR1" else "duckdb" if begin[8:] == b"DUCK" else None
 
-    0 when only bytes outside of rows do, None when nothing does.
-    """
+
+def in_bytes(file: Path, names: Sequence[str]) -> bool:
+    """Whether a name stands in a file as it is."""
     if not file.stat().st_size:
-        return None
+        return False
     with open(file, "rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        is_parquet, is_database = content[:4] == b"PAR1", content[8:12] == b"DUCK"
-        plain = any(content.find(name.encode()) >= 0 for name in names)
-    rows = 0
-    if is_parquet:
-        rows = _rows(duck, parquet([file]), names)
-    elif is_database:
-        with attached(duck, file):
-            tables = duck.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'held'")
-            relations = [f"held.{quoted(schema)}.{quoted(name)}" for schema, name in tables.fetchall()]
-            rows = sum(_rows(duck, relation, names) for relation in relations)
-    return rows if rows or plain else None
+        return any(content.find(name.encode()) >= 0 for name in names)
+
+
+def rows_with(duck: duckdb.DuckDBPyConnection, file: Path, names: Sequence[str]) -> int:
+    """How many rows of a Parquet or DuckDB file hold a name in a text."""
+    if kind_of(file) == "parquet":
+        return _rows(duck, parquet([file]), names)
+    with attached(duck, file):
+        tables = duck.execute("SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = 'held'")
+        relations = [f"held.{quoted(schema)}.{quoted(name)}" for schema, name in tables.fetchall()]
+        return sum(_rows(duck, relation, names) for relation in relations)
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) -> int:
@@ -82,8 +86,14 @@ def _rows(duck: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str]) 
 
 
 def look(file: Path, names: Sequence[str]) -> tuple[int | None, bool]:
-    """What `holds` and `under_other_key` say of a file."""
-    return with_memory("192MB", lambda duck: (holds(duck, file, names), under_other_key(duck, file)))
+    """How many rows of a file hold a name, and what `under_other_key` says of it.
+
+    0 when only bytes outside of rows do, None when nothing does.
+    """
+    rows, other = 0, False
+    if kind_of(file):  # of the others, which are most, DuckDB need not be started
+        rows, other = with_memory("192MB", lambda duck: (rows_with(duck, file, names), under_other_key(duck, file)))
+    return (rows if rows or in_bytes(file, names) else None), other
 
 
 def is_whole(key: str, file: Path) -> bool:
@@ -93,23 +103,19 @@ def is_whole(key: str, file: Path) -> bool:
 
 
 def under_other_key(duck: duckdb.DuckDBPyConnection, file: Path) -> bool:
-    """Whether a file has rows with pseudonyms that the key at hand does not make. Of a database that does not say
-    which key made its tables, nothing else can be said."""
-    with open(file, "rb") as opened:
-        begin = opened.read(12)
+    """Whether a Parquet or DuckDB file has rows with pseudonyms that the key at hand does not make. Of a database that
+    does not say which key made its tables, nothing else can be said."""
     known = {"none", pseudonyms.fingerprint(pseudonyms.key()) if os.environ.get(pseudonyms.KEY) else "none"}
-    if begin[:4] == b"PAR1":
+    if kind_of(file) == "parquet":
         metadata = pq.read_metadata(file)
         made = (metadata.metadata or {}).get(manifest.PSEUDONYMS.encode(), b"none").decode()
         return metadata.num_rows > 0 and made not in known
-    if begin[8:] == b"DUCK":
-        with attached(duck, file):
-            tables = duck.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'held'").fetchall()
-        mark = f"{manifest.PSEUDONYMS}: "
-        # Tables that are made of the others do not say it again.
-        made_by = [comment.removeprefix(mark) for (comment,) in tables if (comment or "").startswith(mark)]
-        return bool(tables) and (not made_by or any(one not in known for one in made_by))
-    return False
+    with attached(duck, file):
+        tables = duck.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'held'").fetchall()
+    mark = f"{manifest.PSEUDONYMS}: "
+    # Tables that are made of the others do not say it again.
+    made_by = [comment.removeprefix(mark) for (comment,) in tables if (comment or "").startswith(mark)]
+    return bool(tables) and (not made_by or any(one not in known for one in made_by))
 
 
 @contextmanager
