@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import trustme
-
 # Where `make .venv/bin/.ready-dask` puts it: beside the pipeline's packages, since no stage needs it.
 DASK = Path(sys.prefix, "dask")
 
@@ -23,6 +21,8 @@ TLS = "DASK_DISTRIBUTED__COMM__TLS__"
 
 def certificates(folder: Path, *names: str) -> dict[str, str]:
     """Certificates for machines of these names or addresses; returns the variables by which Dask finds them."""
+    import trustme  # of requirements-dev.txt, which only who makes certificates needs
+
     authority = trustme.CA()
     certificate = authority.issue_cert(*names)
     files = {"CA_FILE": folder / "ca.pem", "CERT": folder / "cert.pem", "KEY": folder / "key.pem"}

@@ -32,7 +32,11 @@ def explained(title: str) -> Iterator[None]:
             f"DuckDB refused the query: {str(error).splitlines()[0]}",
             where=title,
             expected="one SELECT over the tables and views of the snapshot"
-            + (", whose day is CAST(timestamp AS DATE) but with --at" if "event_date" in str(error) else ""),
+            + (
+                "; the day of a row is CAST(timestamp AS DATE), and event_date a column with --at only"
+                if "event_date" in str(error)
+                else ""
+            ),
             next_step="python -m commands.query 'SHOW TABLES', and 'DESCRIBE' with one of them",
         ) from None
 
