@@ -239,6 +239,8 @@ def test_a_fault_in_processes_leaves_nothing(db: Database, large: Project, who: 
     if who == "worker":
         assert process.returncode == 1
         assert "gave the work up" in said
+        assert "journalctl -k" in said
+        assert "scheduler" not in said
     elif number == signal.SIGINT:
         assert process.returncode == 130
         assert said == "extract: engine: processes:2\nstopped by SIGINT; nothing was published\n"

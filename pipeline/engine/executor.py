@@ -153,7 +153,7 @@ def _result(future: Future[Result], place: Place) -> Result:
         return future.result()
     except (BrokenExecutor, CancelledError) as error:
         place.check()
-        raise lost(place.name, " ".join(str(error).split())[:200] or type(error).__name__) from None
+        raise lost(place.name, " ".join(str(error).split())[:200] or type(error).__name__, place.advice) from None
 
 
 @contextmanager
