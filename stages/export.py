@@ -64,7 +64,7 @@ def export(paths: Paths, params: Params) -> None:
         return {n: manifest.kept(paths.quality_report, paths.export / n, days, run) for n, days in wanted.items()}
 
     with (
-        workers(look=partial(pseudonyms.told, params.export.pseudonymize)) as run,
+        workers("export", look=partial(pseudonyms.told, params.export.pseudonymize)) as run,
         replacing_days(paths.export, kept := whole(run)) as staging,
     ):
         tasks = [

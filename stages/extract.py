@@ -64,7 +64,7 @@ def extract(paths: Paths, params: Params) -> None:
     shared = {table.name: made_from.raw(table, params.extract) for table in tables}
     parts = {name: divided(days, params.extract.files == "month") for name, days in pins.items()}
     asked = Asked(params, pins, parts, shared)
-    with workers(params.extract.workers, source.told) as run:
+    with workers("extract", params.extract.workers, source.told) as run:
         kept = {name: known(paths, asked, name, run) for name in pins}
         to_read = {
             name: {part: days for part, days in some.items() if part not in kept[name]} for name, some in parts.items()

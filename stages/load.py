@@ -68,7 +68,7 @@ def load(paths: Paths, params: Params) -> None:
             next_step="leave one of them out of `tables`, then dvc repro",
         )
     raw, exported = (manifest.read(report, tables) for report in (paths.extract_report, paths.quality_report))
-    with replacing(paths.database) as new, workers(threads=0) as run:
+    with replacing(paths.database) as new, workers("load", threads=0) as run:
         manifest.check(paths.extract_report, paths.raw, raw, run)
         manifest.check(paths.quality_report, paths.export, exported, run)
         build(new, paths, strategy, keys, raw)

@@ -54,7 +54,7 @@ def report(paths: Paths, params: Params) -> None:
     quality.check_names(TABLES, params.quality)
     asked = made_from.reported(params)
     exported = manifest.read(paths.quality_report, tables)
-    with workers() as run:
+    with workers("report") as run:
         manifest.check(paths.quality_report, paths.export, exported, run)
     pinned = watermark.load(paths.watermark, inputs.text(paths.watermark))
     found = {

@@ -64,7 +64,7 @@ def validate(paths: Paths, params: Params) -> None:
     asked = made_from.checked(params.validate)
     by = {key: value for key, value in asked.items() if key != "mode"}  # which decides where failing rows go
     keys = {table.name: verified.cache_key(by, until if table.other_time_rules else None) for table in tables}
-    with replacing_files(paths.quarantine) as new, workers(threads=0) as run:
+    with replacing_files(paths.quarantine) as new, workers("validate", threads=0) as run:
         manifest.check(paths.extract_report, paths.raw, files, run)
         checked = {
             table.name: check_table(paths, params, Job(table, files[table.name], settings, keys[table.name], new, run))

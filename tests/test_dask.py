@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -10,10 +12,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from benchmarks.cluster import DASK, Cluster, cluster
+from benchmarks.cluster import DASK, TLS, Cluster, cluster
+from pipeline.core.errors import ParamsError
 from pipeline.core.paths import STAGES
+from pipeline.engine.certificates import CA, CERT, KEY, check
 from pipeline.engine.seen import Seen, differences
 from tests.helpers import ROOT, Database, Project, all_outputs, environment, files, made
 
@@ -60,7 +65,14 @@ def test_a_cluster_gives_the_same_bytes(spread: Project, workers: Cluster, monke
     ("theirs", "expected"),
     [
         pytest.param(Seen(True, {"code": "a", "pyarrow": "1"}), [], id="all the same"),
-        pytest.param(Seen(False, {"code": "a", "pyarrow": "1"}), [f"w does not see {Path.cwd()}"], id="folder"),
+        pytest.param(
+            Seen(False, {"code": "a", "pyarrow": "1"}, "/x"), [f"w stands in /x, not in {Path.cwd()}"], id="elsewhere"
+        ),
+        pytest.param(
+            Seen(False, {"code": "a", "pyarrow": "1"}, str(Path.cwd())),
+            [f"w does not see {Path.cwd()}"],
+            id="of the same name",
+        ),
         pytest.param(Seen(True, {"code": "b", "pyarrow": "1"}), ["w has code b, not a"], id="code"),
         pytest.param(Seen(True, {"code": "a", "pyarrow": "2"}), ["w has pyarrow 2, not 1"], id="library"),
         pytest.param(Seen(True, {"code": "a"}), ["w has pyarrow nothing, not 1"], id="missing"),
@@ -81,14 +93,20 @@ def test_a_worker_that_is_another_is_refused(spread: Project, db: Database, tmp_
     """In another folder, with another database, or with code that was changed since."""
     other = tmp_path / "elsewhere"
     (other / "data").mkdir(parents=True)
+    bare = tmp_path / "bare"
+    (bare / "pipeline").mkdir(parents=True)
     with cluster(spread.root, environment(), workers=1) as one:
         one.worker(folder=other)
-        while one.log().count("Starting established connection") < 2:
+        (bare / "pipeline/__init__.py").touch()  # found before the project's
+        one.worker(folder=bare)
+        while one.log().count("Starting established connection to tls://") < 6:  # both ends of each say it
             pass
         before = files(spread.root)
         done = run(spread, one, "extract")
         assert done.returncode == 1
-        assert f"does not see {spread.root}" in done.stderr
+        assert f"stands in {other}, not in {spread.root}" in done.stderr
+        assert "No module named 'pipeline" in done.stderr
+        assert f"stands in {bare}, not in {spread.root}: " in done.stderr
         assert "next:" in done.stderr
         done = run(spread, one, "extract", DATABASE_URL=db.url().replace("postgres@", "locked@"))
         assert done.returncode == 1
@@ -106,13 +124,15 @@ def test_a_scheduler_that_is_not_there(spread: Project) -> None:
         done = run(spread, one, "extract")
         assert done.returncode == 1
         assert "no Dask scheduler answers" in done.stderr
+        assert "start the scheduler, and then the workers" in done.stderr
+        assert "compare the certificates" in done.stderr
         assert "Traceback" not in done.stderr
 
 
 SOON = """
 import sys
-from pipeline.engine import cluster
-cluster.FIRST_WORKER = 1
+from pipeline.engine import asked, cluster
+cluster.FIRST_WORKER, asked.ANSWER = 1, 3
 sys.argv = ["extract"]
 from pipeline.core.process import run
 from stages import extract
@@ -124,12 +144,79 @@ run("extract", extract.main)
 @pytest.mark.long
 def test_a_scheduler_without_workers(spread: Project) -> None:
     with cluster(spread.root, environment(), workers=0) as one:
-        done = subprocess.run(
-            [sys.executable, "-c", SOON], cwd=spread.root, env=one.env, capture_output=True, text=True, check=False
-        )
+        done = soon(spread, one)
     assert done.returncode == 1
     assert "there was no worker for 1 s" in done.stderr
+    assert f"start workers in this folder: dask worker {one.address} --nthreads 1" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@needs_dask
+@pytest.mark.long
+def test_a_worker_that_hangs_is_named(spread: Project, workers: Cluster) -> None:
+    wait_for_both(workers)
+    hangs = workers.workers[0]
+    hangs.send_signal(signal.SIGSTOP)
+    done = soon(spread, workers)
+    assert done.returncode == 1
+    assert "1 worker did not answer within 3 s" in done.stderr
+    port = re.findall(r"within 3 s: tls://127.0.0.1:(\d+)\n", done.stderr)
+    assert {*map(int, port)} & {one.laddr.port for one in psutil.Process(hangs.pid).net_connections()}
+    assert "Traceback" not in done.stderr
+
+
+@needs_dask
+@pytest.mark.long
+@pytest.mark.parametrize("who", ["worker", "scheduler"])
+def test_one_that_is_killed_while_workers_are_asked(spread: Project, workers: Cluster, who: str) -> None:
+    """A worker is left out; without the scheduler there is one error."""
+    wait_for_both(workers)
+    workers.workers[0].send_signal(signal.SIGSTOP)
+    process = subprocess.Popen(
+        workers.python("stages.extract"), cwd=spread.root, env=workers.env, stderr=subprocess.PIPE, text=True
+    )
+    while len(list(spread.paths.data.glob(".workers.*/*"))) < 2:  # the question, and the other one's file
+        assert process.poll() is None
+    (workers.workers[0] if who == "worker" else workers.scheduler).kill()
+    _, said = process.communicate(timeout=30)
+    engine, _, error = said.partition("\n")
+    assert engine == f"extract: engine: dask:{workers.address}"
+    if who == "worker":
+        assert (process.returncode, error) == (0, "")
+    else:
+        assert process.returncode == 1
+        assert "the way to the scheduler broke off" in error
+        assert "start the scheduler, and then the workers" in error
+        assert "Traceback" not in error
+
+
+@needs_dask
+@pytest.mark.long
+def test_pieces_of_a_worker_that_hangs_are_given_to_others(db: Database, large: Project) -> None:
+    """By Dask, once the worker has been silent for distributed.scheduler.worker-ttl."""
+    with cluster(large.root, {**environment(), "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "5s"}) as two:
+        wait_for_both(two)
+        process = subprocess.Popen(
+            two.python("stages.extract"), cwd=large.root, env=two.env, stderr=subprocess.PIPE, text=True
+        )
+        while not db.copying():
+            assert process.poll() is None
+        two.workers[0].send_signal(signal.SIGSTOP)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert "Worker failed to heartbeat" in two.log()
+
+
+def soon(project: Project, cluster: Cluster) -> subprocess.CompletedProcess[str]:
+    """extract, with shorter limits of time."""
+    return subprocess.run(
+        [sys.executable, "-c", SOON], cwd=project.root, env=cluster.env, capture_output=True, text=True, check=False
+    )
+
+
+def wait_for_both(cluster: Cluster) -> None:
+    while cluster.log().count("Starting established connection to tls://") < 4:  # both ends of each say it
+        assert cluster.scheduler.poll() is None
 
 
 @needs_dask
@@ -152,7 +239,7 @@ def test_ctrl_c_ends_what_workers_do(db: Database, large: Project) -> None:
         _, said = process.communicate(timeout=30)
         assert time.monotonic() - begin < 10
         assert process.returncode == 130
-        assert said == "stopped by SIGINT; nothing was published\n"
+        assert said == f"extract: engine: dask:{two.address}\nstopped by SIGINT; nothing was published\n"
         others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
         while db.run(others, [db.name]) != [(0,)]:
             pass
@@ -187,3 +274,51 @@ def test_without_dask_it_is_said_what_to_install(spread: Project) -> None:
     )
     assert done.returncode == 1
     assert "pip install -r requirements-dask.txt" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        pytest.param({CA: None, CERT: "pem", KEY: "pem"}, f"{CA} is not set", id="no authority"),
+        pytest.param({CA: "pem", CERT: None, KEY: "pem"}, f"{CERT} is not set", id="no certificate"),
+        pytest.param({CA: "pem", CERT: "pem", KEY: None}, f"{KEY} is not set", id="no key"),
+        pytest.param(
+            {CA: "other.pem", CERT: "pem", KEY: "pem"},
+            f"{CA} names other.pem, which can't be read: No such file or directory",
+            id="no such file",
+        ),
+        pytest.param({CA: "pem", CERT: "both", KEY: None}, "", id="one file for both"),
+        pytest.param({CA: "pem", CERT: "pem", KEY: "pem"}, "", id="all of them"),
+    ],
+)
+def test_certificates_are_named_and_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: dict[str, str | None], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("pem").touch()
+    Path("both").write_text("-----BEGIN PRIVATE KEY-----\n", encoding="utf-8")
+    said = ""
+    try:
+        check(named)
+    except ParamsError as error:
+        said = error.what
+    assert said == expected
+
+
+@needs_dask
+def test_a_variable_without_its_file_is_named(spread: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.extract"],
+        cwd=spread.root,
+        env={
+            **environment(),
+            "PYTHONPATH": f"{DASK}{os.pathsep}{ROOT}",
+            "PIPELINE_ENGINE": "dask:tls://127.0.0.1:1",
+            f"{TLS}CA_FILE": "certificates/ca.pem",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"{TLS}CA_FILE names certificates/ca.pem, which can't be read" in done.stderr

@@ -145,10 +145,31 @@ def test_a_worker_with_other_code_is_refused() -> None:
 
 
 def test_a_night_without_work_opens_nothing(recording: Recording) -> None:
-    with workers() as run:
+    with workers("validate") as run:
         assert list(run.each(len, [], len)) == []
         assert list(run.each(len, [""], len)) == [("", 0)]
     assert recording.sent == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "expected"),
+    [
+        pytest.param("processes:4", "validate: engine: processes:4\n", id="another engine, once"),
+        pytest.param("threads:4", "", id="threads"),
+    ],
+)
+def test_a_line_says_which_engine_works(
+    recording: Recording,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    engine: str,
+    expected: str,
+) -> None:
+    monkeypatch.setenv("PIPELINE_ENGINE", engine)
+    with workers("validate") as run:
+        for _ in range(2):
+            assert list(run.each(len, ["a"], len)) == [("a", 1)]
+    assert capsys.readouterr() == ("", expected)
 
 
 def test_who_does_work_again_ends_the_connection_of_the_lost_one(db: Database, project: Project) -> None:
@@ -218,9 +239,11 @@ def test_a_fault_in_processes_leaves_nothing(db: Database, large: Project, who: 
     if who == "worker":
         assert process.returncode == 1
         assert "gave the work up" in said
+        assert "journalctl -k" in said
+        assert "scheduler" not in said
     elif number == signal.SIGINT:
         assert process.returncode == 130
-        assert said == "stopped by SIGINT; nothing was published\n"
+        assert said == "extract: engine: processes:2\nstopped by SIGINT; nothing was published\n"
     others = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
     while db.run(others, [db.name]) != [(0,)]:
         pass

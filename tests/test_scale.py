@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import ssl
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -11,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from benchmarks.cluster import DASK
+from benchmarks.cluster import DASK, certificates
 from tests.docs import Block, blocks, run_shell, with_venv
 from tests.helpers import ROOT, Clone
 
@@ -50,6 +52,19 @@ def test_readers_count_the_same(reproduced: Clone, block: Block) -> None:
     )
     (most, rows), *_ = counts.most_common(1)
     assert re.search(rf"{most}\W+{rows}\b", said), said
+
+
+def test_the_certificates_of_the_page(tmp_path: Path) -> None:
+    """OpenSSL finds the one signed by the other, its key fits, and each variable that Dask needs is exported."""
+    texts = [block.text for block in blocks("scale", language="text")]
+    (made,) = [text for text in texts if "openssl" in text]
+    subprocess.run(["sh", "-ec", made], cwd=tmp_path, check=True, capture_output=True)
+    ca, cert, key = (tmp_path / "certificates" / name for name in ("ca.pem", "cert.pem", "key.pem"))
+    subprocess.run(["openssl", "verify", "-CAfile", ca, cert], check=True, capture_output=True)
+    ssl.create_default_context(cafile=str(ca)).load_cert_chain(cert, key)
+    exported = dict(re.findall(r"^export (\w+)=(\S+)", "".join(texts), re.M))
+    assert set(exported) == set(certificates(tmp_path, "localhost"))
+    assert {name for name in exported.values() if name != "true"} == {f"certificates/{p.name}" for p in (ca, cert, key)}
 
 
 def test_the_workers_of_deploy_are_started_as_the_page_says() -> None:

@@ -19,6 +19,11 @@ class Chosen(NamedTuple):
     number: int
     address: str
 
+    @property
+    def text(self) -> str:
+        """As PIPELINE_ENGINE has it."""
+        return f"{self.kind}:{self.address or self.number}"
+
 
 def chosen() -> Chosen:
     """Raises ParamsError when PIPELINE_ENGINE names none."""

@@ -37,11 +37,12 @@ def nothing() -> Mapping[str, str]:
 class Workers:
     """Whoever runs the work of a stage. Nothing is started before there is work."""
 
-    def __init__(self, opened: ExitStack, threads: int | None, look: Look) -> None:
-        self._opened, self._look = opened, look
+    def __init__(self, stage: str, opened: ExitStack, threads: int | None, look: Look) -> None:
+        self._stage, self._opened, self._look = stage, opened, look
         self._chosen = chosen()
         self._threads = self._chosen.number if threads is None else threads
         self._place: Place | None = None
+        self._said = False
 
     @property
     def apart(self) -> bool:
@@ -125,6 +126,9 @@ class Workers:
 
     def _opening(self) -> Place:
         if self._place is None:
+            if self.apart and not self._said:
+                progress.say(f"{self._stage}: engine: {self._chosen.text}")
+                self._said = True
             self._place = self._opened.enter_context(self._open())
         return self._place
 
@@ -149,7 +153,7 @@ def _result(future: Future[Result], place: Place) -> Result:
         return future.result()
     except (BrokenExecutor, CancelledError) as error:
         place.check()
-        raise lost(place.name, " ".join(str(error).split())[:200] or type(error).__name__) from None
+        raise lost(place.name, " ".join(str(error).split())[:200] or type(error).__name__, place.advice) from None
 
 
 @contextmanager
@@ -165,15 +169,15 @@ def _here(threads: int) -> Iterator[Place]:
 
 
 @contextmanager
-def workers(threads: int | None = None, look: Look = nothing) -> Iterator[Workers]:
-    """Who runs the work of a stage, for the length of the block.
+def workers(stage: str, threads: int | None = None, look: Look = nothing) -> Iterator[Workers]:
+    """Who runs the work of `stage`, for the length of the block. A line says which engine, where it is not threads.
 
     `threads` is for the engine of threads: as many in place of the number in PIPELINE_ENGINE; 0: the calling thread,
     for work that holds Python's lock. `look` tells what the workers' environment has to say, too, as which database it
     names. When the block fails, what has not begun is given up. Raises ParamsError for an engine that is none.
     """
     with ExitStack() as opened:
-        yield Workers(opened, threads, look)
+        yield Workers(stage, opened, threads, look)
 
 
 @contextmanager

@@ -21,7 +21,8 @@ def _nothing() -> None:
 class Place(NamedTuple):
     """An executor, how many pieces it runs at once, and how a message names it.
 
-    `check` raises PipelineError when no piece will end any more; `end` ends those that run, if that can be done.
+    `check` raises PipelineError when no piece will end any more; `end` ends those that run, if that can be done;
+    `advice` is what to do when it gives the work up.
     """
 
     executor: Executor
@@ -29,6 +30,7 @@ class Place(NamedTuple):
     name: str
     check: Callable[[], None] = _nothing
     end: Callable[[], None] = _nothing
+    advice: str = ""
 
 
 class CallingThread(Executor):
@@ -70,10 +72,11 @@ def other_code(who: str) -> PipelineError:
     )
 
 
-def lost(name: str, said: str) -> PipelineError:
+def lost(name: str, said: str, advice: str) -> PipelineError:
+    """Whoever has `name` ended before the work did. `advice` is what to do, in a command or two."""
     return PipelineError(
         f"{name} gave the work up: {said}",
         where=name,
         expected="workers that stay until the work is done, with memory for it (docs/scale.md)",
-        next_step="look at the log of scheduler and workers; then dvc repro, which begins again",
+        next_step=advice,
     )

@@ -15,6 +15,11 @@ from multiprocessing.connection import wait
 from pipeline.core import signals
 from pipeline.engine.place import Place
 
+LOST = (
+    "look whether the kernel ended it for want of memory (dmesg, or journalctl -k), and name fewer processes then; "
+    "dvc repro begins again"
+)
+
 
 @contextmanager
 def processes(number: int) -> Iterator[Place]:
@@ -22,7 +27,7 @@ def processes(number: int) -> Iterator[Place]:
     # Not by fork: this process has threads, whose locks would be held for ever in its copy.
     pool = ProcessPoolExecutor(number, multiprocessing.get_context("forkserver"), initializer=_begin)
     try:
-        yield Place(pool, number, "a process of PIPELINE_ENGINE", end=_end)
+        yield Place(pool, number, "a process of PIPELINE_ENGINE", end=_end, advice=LOST)
     except BaseException:
         _end()
         raise

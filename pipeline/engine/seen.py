@@ -28,6 +28,7 @@ class Seen(NamedTuple):
 
     folder: bool
     facts: Mapping[str, str]
+    stands: str = ""  # its own folder, which another machine may mount elsewhere; of other code it may be unknown
 
 
 def see(meeting: Path, look: Callable[[], Mapping[str, str]]) -> Seen:
@@ -40,9 +41,9 @@ def see(meeting: Path, look: Callable[[], Mapping[str, str]]) -> Seen:
     versions = {name: _version(name) for name in LIBRARIES}
     facts = {"code": fingerprint(), "Python": platform.python_version(), **versions}
     try:
-        return Seen(folder, {**facts, **look()})
+        return Seen(folder, {**facts, **look()}, str(Path.cwd()))
     except PipelineError as error:
-        return Seen(folder, {**facts, "environment": error.what})
+        return Seen(folder, {**facts, "environment": error.what}, str(Path.cwd()))
 
 
 def _version(library: str) -> str:
@@ -68,12 +69,18 @@ def meeting() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def elsewhere(worker: str, stands: str) -> str:
+    """That a worker is not in this folder, or in one of the same name on a disk of its own."""
+    here = str(Path.cwd())
+    return f"{worker} does not see {here}" if stands in (here, "") else f"{worker} stands in {stands}, not in {here}"
+
+
 def differences(mine: Seen, theirs: Mapping[str, Seen]) -> list[str]:
     """What the workers see otherwise, in words; a worker is named by its address."""
     found = []
     for worker, seen in theirs.items():
         if not seen.folder:
-            found.append(f"{worker} does not see {Path.cwd()}")
+            found.append(elsewhere(worker, seen.stands))
         for name in {**mine.facts, **seen.facts}:
             here, there = (facts.get(name, "nothing") for facts in (mine.facts, seen.facts))
             if here != there:
