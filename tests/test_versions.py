@@ -26,8 +26,9 @@ def test_a_night_pushes_its_day_and_an_old_snapshot_comes_back(own: Clone, db: D
     own.run("dvc", "push", "--all-commits")
     puts = s3.requests("PUT")
     lists = [path for path in puts if path.endswith(".dir")]
-    # The new day in raw and in export, the page with its six series, and the lists of these three folders.
-    assert (len(puts), len(lists)) == (11, 3)
+    # The new day in raw and in export, the four files that describe the export, the page with its six series, and the
+    # lists of these three folders.
+    assert (len(puts), len(lists)) == (15, 3)
     assert s3.requests("POST") == []  # no upload in parts
     new, new_answers = bytes_of(own), answers(own)
     assert new_answers != old_answers
