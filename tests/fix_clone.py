@@ -22,9 +22,7 @@ def clean_env(scratch: Path) -> dict[str, str]:
     return env | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}",
         "TMPDIR": str(scratch),
-        "DVC_SITE_CACHE_DIR": str(
-            scratch / "dvc"
-        ),  # else it keeps what it knows of each clone below /var/tmp, for ever
+        "DVC_SITE_CACHE_DIR": str(scratch / "dvc"),  # else what DVC knows of each clone stays in /var/tmp for ever
         "GIT_CONFIG_GLOBAL": "/dev/null",
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.org",
