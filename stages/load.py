@@ -27,7 +27,7 @@ from pipeline.core.paths import Paths
 from pipeline.core.process import run_stage
 from pipeline.core.progress import count
 from pipeline.core.reports import read_report, window_of
-from pipeline.days.compare import MEMORY_LIMIT, Compared, CompareTask, compare_days, stretches, together
+from pipeline.days.compare import MEMORY, MEMORY_LIMIT, Compared, CompareTask, compare_days, stretches, together
 from pipeline.engine.executor import Workers, workers
 from pipeline.files import manifest, verified
 from pipeline.files.layout import day_path, pattern, replacing, sha256, write_report
@@ -44,6 +44,9 @@ STORAGE_VERSION = "v1.2.0"
 
 # Compressed bytes that go into a table in one transaction.
 GROUP_BYTES = 8 * 1024 * 1024
+
+# Memory for an index, a row: 5,000,000 rows needed 400 MB.
+INDEX_BYTES = 50
 
 # In the path of a database DuckDB takes ? for the start of a query string, and \\ for a slash.
 UNFIT = {"?", "\\"}
@@ -147,8 +150,6 @@ def build(
                 connection.execute(f"INSERT INTO {name} SELECT {columns} FROM {parquet(files)}")
             connection.execute(f"COMMENT ON TABLE {name} IS {literal(f'{manifest.PSEUDONYMS}: {keys[table.name]}')}")
             run_all(connection, views.column_comments(table))
-            for index, on in table.indexes:
-                connection.execute(f"CREATE INDEX {quoted(index)} ON {name} ({', '.join(map(quoted, on))})")
         if days := raw.get(views.OF):
             if strategy == "view":
                 of = literal(pattern(paths.export / views.OF))
@@ -162,6 +163,25 @@ def build(
         connection.execute("DETACH analytics")
 
     with_memory(MEMORY_LIMIT, make, {"temp_directory": str(database.parent)})
+    if strategy == "table":
+        index(database, {table: sum(file.rows for file in files.values()) for table, files in raw.items()})
+
+
+def index(database: Path, rows: Mapping[str, int]) -> None:
+    """Make the indexes of each table, apart from all else: DuckDB holds an index in memory until it is made."""
+
+    def make(connection: duckdb.DuckDBPyConnection) -> None:
+        connection.execute(f"ATTACH {literal(str(database))} AS analytics")
+        for table in (table for table in TABLES if table.name in rows):
+            for name, on in table.indexes:
+                columns = ", ".join(map(quoted, on))
+                connection.execute(
+                    f"CREATE INDEX IF NOT EXISTS {quoted(name)} ON analytics.{quoted(table.name)} ({columns})"
+                )
+        connection.execute("DETACH analytics")
+
+    needed = MEMORY + max(rows.values()) * INDEX_BYTES // 1_000_000
+    with_memory(f"{needed}MB", make, {"temp_directory": str(database.parent), "threads": 1})
 
 
 def check_days(connection: duckdb.DuckDBPyConnection, begin: date, until: date) -> None:

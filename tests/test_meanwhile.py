@@ -112,7 +112,7 @@ def snapshot(place: Any) -> dict[str, bytes]:
     [
         pytest.param("extract", refresh_with_fewer_rows, "pins in watermark.yaml", id="refresh"),
         pytest.param("extract", lambda p: p.set(extract__user_id=USER_A), "users", id="user_id"),
-        pytest.param("extract", lambda p: p.set(extract__days=2), "extract.days is 2", id="days"),
+        pytest.param("extract", lambda p: p.set(extract__days=2), "extract.days says 2", id="days"),
         pytest.param("validate", lambda p: p.set(validate__mode="quarantine"), "mode", id="mode"),
         pytest.param("validate", lambda p: p.set(validate__experiment_phases=["x"]), "experiment_phases", id="phases"),
         pytest.param("export", lambda p: p.set(export__pseudonymize=True), "without pseudonyms", id="pseudonymize"),

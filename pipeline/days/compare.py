@@ -16,7 +16,8 @@ from pipeline.files.sql import literal, parquet, quoted, with_memory
 from schemas.table import Table
 
 # Leaves room for the process itself within the 350 MB that a stage may use.
-MEMORY_LIMIT = "192MB"
+MEMORY = 192  # MB
+MEMORY_LIMIT = f"{MEMORY}MB"
 
 # Rows of a day that one task compares: a twelfth of a second, several times what comes with a task.
 STRETCH_ROWS = 100_000
