@@ -86,7 +86,8 @@ def test_a_standby_that_cancels_the_query_for_its_replay(
         standby.conflict(pair.primary.where)
         assert process.stderr is not None
         said = process.stderr.readline()
-        assert "conflict with recovery" in said
+        # The connection that holds the snapshot may be the one that is ended, while others work.
+        assert "conflict with recovery" in said or "connection already closed" in said
         assert "of 5 in" in said
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
